@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * store.h - an object store: immutable objects by name, and one small swappable object per image.
+ *
+ * URLs: `file:DIR`, `mem:` (or `mem:NAME/`: one named store per process), and filters in front of a URL:
+ * `model:CLASS[,lat=20ms][,bw=100M]:URL` and `fault:KEY=VALUE[,...]:URL`.  An image is STORE-URL/NAME;
+ * its objects are `NAME/<something without a slash>`.
+ *
+ * Every operation is asynchronous on one loop: fill a store_req, submit, done() fires once, later, on
+ * the loop.  Names and memory stay valid until then.  Reads after a completed write of the same name
+ * see it.  Put is all or nothing: a reader never sees part of an object, whatever dies.
+ *
+ *   STORE_PUT     create `name` with the iov's bytes, durable when done; -EEXIST if it exists (I7)
+ *   STORE_GET     read up to len bytes from off into iov; status = bytes read (short at the end);
+ *                 -ENOENT.  size_bytes = the object's whole size; tag = its version
+ *   STORE_DELETE  durable when done; deleting what is not there is fine (status 0)
+ *   STORE_LIST    item(r, name, size) for every object whose name begins with `name`, sorted
+ *   STORE_SWAP    replace `name` (or create it, when tag is "") if its version is still `tag`; durable
+ *                 when done; tag = the new version; -ESTALE when the version differs, -EEXIST when
+ *                 creating and it is there already.  For superblocks only: small, any number of times
+ *   STORE_LOCK    take the writer lock of image `name` for this store handle; the iov holds a short
+ *                 text about the holder; -EBUSY with the present holder's text in err.  A dead
+ *                 holder's lock is free (file: kernel lock)
+ *   STORE_UNLOCK  give it back
+ *
+ * Errors worth retrying: -EIO, -ENOSPC, -ETIMEDOUT, -EAGAIN.  After such an error of a PUT or SWAP the
+ * outcome is unknown: it may have been applied, and may still be.
+ */
+#ifndef LSVD_STORE_STORE_H
+#define LSVD_STORE_STORE_H
+
+#include "sys/loop.h"
+
+#include <sys/uio.h>
+
+enum store_op {
+	STORE_PUT, STORE_GET, STORE_DELETE, STORE_LIST, STORE_SWAP, STORE_LOCK, STORE_UNLOCK, STORE_OPS
+};
+
+enum { STORE_NAME_MAX = 200, STORE_TAG_MAX = 80 };
+
+/* How hard a big PUT may press on a disk it shares with the journal; the owner may change the fields at
+ * any time and the store looks at them before every piece.  Stores without pieces ignore it. */
+struct store_pace {
+	uint32_t piece_bytes;		/* e.g. 512 KiB */
+	uint32_t pieces_in_flight;	/* per PUT, >= 1 */
+};
+
+struct store_req {
+	enum store_op op;
+	const char *name;
+	struct iovec *iov;		/* untouched by the store, but valid until done */
+	int iovcnt;
+	uint64_t off_bytes, len_bytes;	/* PUT, SWAP: len = sum of iov */
+	const struct store_pace *pace;	/* PUT; may be NULL */
+	void (*done)(struct store_req *r, int64_t status);
+	int (*item)(struct store_req *r, const char *name, uint64_t size_bytes);	/* LIST */
+	struct err *err;		/* may be NULL; filled on failure */
+	uint64_t size_bytes;		/* out: GET */
+	char tag[STORE_TAG_MAX];	/* out: GET, SWAP; in: SWAP */
+	/* private to the store: the request's own machinery, allocated or pooled by the store */
+	void *priv;
+	struct store_req *next;
+	struct loop_task task;
+	struct loop_timer timer;
+	int64_t status;
+	struct store *store;
+};
+
+struct store_counts {
+	uint64_t ops[STORE_OPS];	/* completed, by operation */
+	uint64_t errors[STORE_OPS];
+	uint64_t put_bytes, get_bytes;
+};
+
+struct store_ops {
+	void (*submit)(struct store *s, struct store_req *r);
+	void (*close)(struct store *s);
+};
+
+struct store {
+	const struct store_ops *ops;
+	struct loop *loop;
+	struct store_counts counts;
+	char url[512];
+	char kind[16];			/* "file", "mem", "model", "fault" */
+};
+
+enum store_flags { STORE_CREATE = 1 };	/* file: make the directory when it is absent */
+
+/* Open by URL; blocking work is short (a mkdir, an open).  -ENOENT, -EINVAL, -EACCES ... with a message. */
+int store_open(struct loop *l, const char *url, unsigned flags, struct store **out, struct err *e) MUST_CHECK;
+
+void store_submit(struct store *s, struct store_req *r);
+
+/* Nothing may be in flight. */
+void store_close(struct store *s);
+
+/* Split `STORE-URL/NAME`: "file:/srv/vols/vm1" -> "file:/srv/vols" + "vm1"; "mem:vm1" -> "mem:" + "vm1";
+ * filters keep their prefix.  A name is 1..64 of [A-Za-z0-9._-], not beginning with a dot. */
+int store_split_url(const char *image_url, char *store_url, size_t store_len, char *name, size_t name_len,
+	struct err *e) MUST_CHECK;
+
+/* Submit and poll the loop until done (open, create, admin paths; never on the data path). */
+int64_t store_wait(struct store *s, struct store_req *r) MUST_CHECK;
+
+/* The filters, for tests and virtual-time replays that build their stack by hand.  A filter owns and
+ * closes its inner store. */
+struct model_class {
+	const char *name;		/* "hdd", "ssd", "s3", "custom" */
+	uint64_t get_ns, put_ns, delete_ns, list_ns;
+	uint64_t bytes_per_s;		/* of the link, shared; 0 = infinite */
+	uint32_t parallel;		/* requests served at once; 0 = any number */
+};
+const struct model_class *store_model_find(const char *name);
+int store_model_new(struct store *inner, const struct model_class *m, struct store **out) MUST_CHECK;
+
+struct fault_rules {
+	uint64_t seed;			/* 0: the loop's randomness */
+	uint64_t delay_min_ns, delay_max_ns;	/* each request waits in between: late, out of order */
+	uint32_t fail_ppm[STORE_OPS];	/* fails with -EIO and is not applied */
+	uint32_t fail_after_ppm[STORE_OPS];	/* is applied, and fails with -ETIMEDOUT all the same */
+	uint32_t short_get_ppm;		/* GET answers fewer bytes: reported as -EIO */
+	uint32_t stale_list_ppm;	/* LIST leaves out a name put lately, or still names one deleted */
+	bool full;			/* PUT and SWAP: -ENOSPC */
+	bool gone;			/* everything: -EIO (a vanished store) */
+};
+int store_fault_new(struct store *inner, const struct fault_rules *r, struct store **out) MUST_CHECK;
+struct fault_rules *store_fault_rules(struct store *fault);	/* change them at run time */
+
+/* A memory store's contents outlive its handles: `mem_objects` is what a crash leaves behind. */
+struct mem_objects;
+int mem_objects_new(struct mem_objects **out) MUST_CHECK;
+void mem_objects_free(struct mem_objects *o);
+int store_mem_on(struct loop *l, struct mem_objects *o, struct store **out) MUST_CHECK;
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * loop_uring.h - the real loop: one io_uring, an eventfd for posts from other threads.
+ *
+ * Modules that do I/O on it (bdev_uring, the file store) embed a uring_op per request.  Submission is
+ * batched: SQEs taken during an iteration are submitted once, at its end.
+ */
+#ifndef LSVD_SYS_LOOP_URING_H
+#define LSVD_SYS_LOOP_URING_H
+
+#include "sys/loop.h"
+
+#include <liburing.h>
+
+struct uring_op {
+	void (*done)(struct uring_op *op, int res);	/* res: the CQE's, >= 0 or -errno */
+	struct uring_op *next;				/* private: waiting for a free SQE */
+};
+
+/* `entries`: SQ size, e.g. 1024.  The loop may be polled by different threads, one at a time. */
+int loop_uring_new(unsigned entries, struct loop **out, struct err *e) MUST_CHECK;
+
+/* A zeroed SQE whose completion calls op->done on the loop.  Submits by itself when the ring is full,
+ * so never NULL.  The caller fills it with io_uring_prep_*, then calls loop_uring_arm(sqe, op), which
+ * sets the user data.  Loop thread.  For linked SQEs take them one after the other. */
+struct io_uring_sqe *loop_uring_sqe(struct loop *l);
+void loop_uring_arm(struct io_uring_sqe *sqe, struct uring_op *op);
+
+/* io_uring_enter calls made so far: a counter for the benchmark's syscalls_per_io. */
+uint64_t loop_uring_syscalls(const struct loop *l);
+
+#endif
