@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * lsvd.h - liblsvd: log-structured virtual disks.
+ *
+ * Writes are acknowledged from a local journal (the pool), gathered into large immutable objects
+ * and put, in order, into an object store.  An image is named STORE-URL/NAME: `file:/srv/vols/vm1`.
+ *
+ *   struct lsvd_config *cfg = lsvd_config_new();
+ *   struct lsvd_ctx *ctx;
+ *   struct lsvd_image *img;
+ *   char why[LSVD_ERR_MAX];
+ *
+ *   lsvd_config_set(cfg, "pool.path", "file:/var/lib/lsvd/pool", why);
+ *   if (lsvd_ctx_open(cfg, LSVD_DRIVE_THREAD, &ctx, why) < 0 ||
+ *       lsvd_image_open(ctx, "file:/srv/vols/vm1", 0, &img, why) < 0)
+ *           errx(1, "%s", why);
+ *   lsvd_pwrite(img, buf, 4096, 0);
+ *   lsvd_flush(img);
+ *   lsvd_image_close(img, why);
+ *   lsvd_ctx_close(ctx);
+ *   lsvd_config_free(cfg);
+ *
+ * Drives.  LSVD_DRIVE_THREAD: the library runs its loop on a thread of its own; every call is
+ * allowed from any thread.  LSVD_DRIVE_INLINE: the caller's thread is the loop while it calls
+ * lsvd_poll() or a blocking function; submit and poll from one thread at a time.  A context that
+ * nobody polls for some milliseconds is driven by a caretaker thread until the caller is back, so
+ * destaging, timers and leases never wait for the caller.
+ *
+ * Errors are negative errno values; `why` (LSVD_ERR_MAX bytes, or NULL) says what, where, what to
+ * do. A crash of the process loses nothing that was acknowledged; a crash of the machine nothing
+ * that was acknowledged before a completed flush.
+ */
+#ifndef LSVD_H
+#define LSVD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LSVD_API __attribute__((visibility("default")))
+#define LSVD_ERR_MAX 512
+#define LSVD_SECTOR 512u
+
+/* The library's version, "MAJOR.MINOR.PATCH". */
+LSVD_API const char *lsvd_version(void);
+
+/* ---- configuration: defaults < system file < user file < per-image section < option ---- */
+
+struct lsvd_config;
+
+/* Defaults, then /etc/lsvd.json, then $XDG_CONFIG_HOME/lsvd/lsvd.json, as far as they exist.
+ * NULL and a message when a file is malformed or memory is out. */
+LSVD_API struct lsvd_config *lsvd_config_new(char *why);
+LSVD_API struct lsvd_config *lsvd_config_defaults(void); /* no files */
+LSVD_API void lsvd_config_free(struct lsvd_config *cfg);
+
+/* Read a JSON file on top.  -EINVAL: an unknown key (the nearest known one is named) or a bad
+ * value. */
+LSVD_API int lsvd_config_load(struct lsvd_config *cfg, const char *path, char *why);
+
+/* One option, strongest of all: lsvd_config_set(cfg, "pool.size", "4G", why). */
+LSVD_API int lsvd_config_set(
+	struct lsvd_config *cfg, const char *key, const char *value, char *why);
+
+/* The effective value of `key` for `image` (NULL: none) as text, and where it came from
+ * ("default", a file's name, "image section in FILE", "option").  NULL for an unknown key; the
+ * strings live as long as cfg and until the next call. */
+LSVD_API const char *lsvd_config_get(
+	struct lsvd_config *cfg, const char *image, const char *key, const char **origin);
+
+/* The known keys, one by one: NULL at the end.  help: one line. */
+LSVD_API const char *lsvd_config_key(size_t i, const char **help);
+
+/* ---- context: a pool, a loop, a configuration ---- */
+
+struct lsvd_ctx;
+
+enum lsvd_drive { LSVD_DRIVE_INLINE, LSVD_DRIVE_THREAD };
+
+/* Opens (creates when absent) the pool.  The context keeps a copy of cfg.  -EBUSY: the pool belongs
+ * to another process; -EUCLEAN: it is not a pool, or damaged. */
+LSVD_API int lsvd_ctx_open(
+	const struct lsvd_config *cfg, enum lsvd_drive drive, struct lsvd_ctx **ctx, char *why);
+
+/* Every image must be closed. */
+LSVD_API void lsvd_ctx_close(struct lsvd_ctx *ctx);
+
+/* Inline drive: run what is ready, completions included; when nothing is, wait up to wait_ns (-1:
+ * until something is).  Returns the number of events. */
+LSVD_API int lsvd_poll(struct lsvd_ctx *ctx, int64_t wait_ns);
+
+/* ---- images: administration (blocking) ---- */
+
+struct lsvd_image;
+
+enum lsvd_open_flags {
+	LSVD_OPEN_READONLY = 1,	  /* needs no lock, changes nothing */
+	LSVD_OPEN_NO_JOURNAL = 2, /* open although the last writer's journal is not here: what it
+				   * had not put into the store is given up */
+};
+
+struct lsvd_image_info {
+	char url[512], name[65];
+	char uuid[37];
+	uint64_t size_bytes;
+	uint64_t epoch;	       /* of the last writer */
+	uint64_t objects;      /* data objects in the store */
+	uint64_t stored_bytes; /* their bytes */
+	uint64_t live_bytes;   /* of these, data the map points to */
+	uint64_t extents;      /* in the map */
+	bool clean;	       /* the last writer closed it */
+	char last_writer[128]; /* "host HOST pid PID since TIME" */
+};
+
+/* size: a multiple of 512, > 0, at most 256 TiB.  -EEXIST. */
+LSVD_API int lsvd_image_create(
+	struct lsvd_ctx *ctx, const char *url, uint64_t size_bytes, char *why);
+
+/* Takes the image for writing (or reads it only).  -EBUSY names the present writer. */
+LSVD_API int lsvd_image_open(
+	struct lsvd_ctx *ctx, const char *url, unsigned flags, struct lsvd_image **img, char *why);
+
+/* Destages everything, writes a checkpoint, gives the image back.  I/O must have completed.  When
+ * the store does not take it (-EIO, -ENOSPC ...) the image is closed all the same and what is dirty
+ * stays in the pool's journal for the next open. */
+LSVD_API int lsvd_image_close(struct lsvd_image *img, char *why);
+
+/* Deletes the image, its objects and its pool segments.  -EBUSY while open anywhere. */
+LSVD_API int lsvd_image_remove(struct lsvd_ctx *ctx, const char *url, char *why);
+
+/* Calls fn for each image of a store, in order of name; stops when it returns non-zero. */
+LSVD_API int lsvd_image_list(struct lsvd_ctx *ctx, const char *store_url,
+	int (*fn)(void *arg, const char *name), void *arg, char *why);
+
+/* Facts about a closed image. */
+LSVD_API int lsvd_image_stat(
+	struct lsvd_ctx *ctx, const char *url, struct lsvd_image_info *info, char *why);
+
+/* Facts about an open image. */
+LSVD_API int lsvd_image_info(struct lsvd_image *img, struct lsvd_image_info *info);
+LSVD_API uint64_t lsvd_image_size(const struct lsvd_image *img);
+
+/* Grow, or shrink (what lies beyond the new end must be unmapped, or force).  I/O may go on. */
+LSVD_API int lsvd_image_resize(struct lsvd_image *img, uint64_t size_bytes, bool force, char *why);
+
+/* Everything acknowledged so far is in durable objects when it returns. */
+LSVD_API int lsvd_image_drain(struct lsvd_image *img);
+
+/* Run garbage collection until the utilisation target (percent live) is met.  0, or -errno. */
+LSVD_API int lsvd_image_gc(struct lsvd_image *img, unsigned target_percent);
+
+/* ---- I/O ---- */
+
+enum lsvd_op { LSVD_READ, LSVD_WRITE, LSVD_FLUSH, LSVD_DISCARD, LSVD_WRITE_ZEROES };
+enum lsvd_io_flags { LSVD_FUA = 1 }; /* write: durable when it completes */
+
+/* One request.  The caller owns it and its memory and touches neither until cb fired.  Zero it once
+ * before the first use; it may then be reused without zeroing. */
+struct lsvd_io {
+	enum lsvd_op op;
+	unsigned flags;
+	uint64_t offset_bytes; /* multiples of 512, within the image */
+	uint64_t len_bytes;    /* multiples of 512; the sum of iov for reads and writes */
+	const struct iovec *iov;
+	int iovcnt;
+	void (*cb)(struct lsvd_io
+			*io); /* fires once, on the loop's thread, never inside lsvd_submit */
+	void *user;
+	int status;	   /* out: 0 or -errno */
+	uint64_t priv[24]; /* the library's */
+};
+
+/* Returns 0, and cb fires later, exactly once; or -errno (-EINVAL unaligned or beyond the end,
+ * -EROFS, -ESHUTDOWN), and cb never fires.  Inline drive: the polling thread.  Thread drive: any
+ * thread. Writes of up to 1 MiB are atomic under a crash; larger ones are cut into pieces of 1 MiB.
+ * A write is in order with those acknowledged before it was submitted; a flush covers exactly
+ * these. */
+LSVD_API int lsvd_submit(struct lsvd_image *img, struct lsvd_io *io);
+
+/* Blocking conveniences; 0 or -errno.  Any thread with thread drive; inline drive: the polling
+ * thread. */
+LSVD_API int lsvd_pread(
+	struct lsvd_image *img, void *buf, uint64_t len_bytes, uint64_t offset_bytes);
+LSVD_API int lsvd_pwrite(
+	struct lsvd_image *img, const void *buf, uint64_t len_bytes, uint64_t offset_bytes);
+LSVD_API int lsvd_flush(struct lsvd_image *img);
+LSVD_API int lsvd_discard(struct lsvd_image *img, uint64_t len_bytes, uint64_t offset_bytes);
+LSVD_API int lsvd_write_zeroes(struct lsvd_image *img, uint64_t len_bytes, uint64_t offset_bytes);
+
+/* A completion queue for threads that are not the loop (thread drive): requests submitted through
+ * it are not called back but reaped, and an eventfd becomes readable when some are there. */
+struct lsvd_queue;
+LSVD_API int lsvd_queue_new(struct lsvd_ctx *ctx, unsigned depth, struct lsvd_queue **q, char *why);
+LSVD_API void lsvd_queue_free(struct lsvd_queue *q);
+/* -EAGAIN when `depth` requests are out. */
+LSVD_API int lsvd_queue_submit(struct lsvd_queue *q, struct lsvd_image *img, struct lsvd_io *io);
+/* Up to `max` completed requests into ios[]; waits up to wait_ns (-1: forever) for the first `min`.
+ */
+LSVD_API int lsvd_queue_reap(
+	struct lsvd_queue *q, struct lsvd_io **ios, unsigned min, unsigned max, int64_t wait_ns);
+LSVD_API int lsvd_queue_fd(const struct lsvd_queue *q);
+
+/* ---- what happened: statistics and traces ---- */
+
+struct lsvd_latency {
+	uint64_t count, mean_ns, p50_ns, p99_ns, p999_ns, max_ns;
+};
+
+struct lsvd_stats {
+	uint64_t reads, writes, flushes, discards, write_zeroes;
+	uint64_t read_bytes, write_bytes;
+	struct lsvd_latency read_latency, write_latency, flush_latency;
+	/* bytes of reads by who served them */
+	uint64_t hit_journal_bytes, hit_cache_bytes, hit_prefetch_bytes, miss_bytes, zero_bytes;
+	uint64_t puts, gets, deletes; /* requests to the store by this image */
+	uint64_t put_bytes, get_bytes;
+	uint64_t journal_bytes, journal_records, journal_flushes;
+	uint64_t batch_bytes; /* client bytes put into data objects, after coalescing */
+	uint64_t gc_bytes;    /* moved by garbage collection */
+	uint64_t gc_objects;  /* collected */
+	uint64_t checkpoint_bytes, checkpoints;
+	uint64_t prefetch_bytes, prefetch_wasted_bytes; /* fetched ahead; never read by anyone */
+	uint64_t dirty_bytes;	    /* acknowledged, not yet in durable objects */
+	uint64_t stalled_ns;	    /* total time writes waited for room */
+	uint64_t store_errors;	    /* retried */
+	uint64_t syscalls;	    /* io_uring_enter and friends, of the whole context */
+	double write_amplification; /* (put_bytes of data and GC objects) / write_bytes */
+};
+
+/* Any thread (thread drive); the polling thread (inline). */
+LSVD_API int lsvd_image_stats(struct lsvd_image *img, struct lsvd_stats *st);
+
+/* The same as JSON text; the caller frees it.  NULL when memory is out. */
+LSVD_API char *lsvd_image_stats_json(struct lsvd_image *img);
+
+/* Record every request to `path` (format: docs/FORMAT.md, "trace") from now on; NULL stops.  Never
+ * blocks the data path: what cannot be kept is counted as dropped. */
+LSVD_API int lsvd_image_trace(struct lsvd_image *img, const char *path, char *why);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
