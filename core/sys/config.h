@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * config.h - the typed settings the core reads, and the layered store behind lsvd_config_*.
+ *
+ * Layers, weakest first: defaults, system file, user file, per-image section, option.  One table in
+ * config.c names every key with its type, range, default and one line of help; the JSON files, the
+ * options, `lsvd config`, the man page's list and this struct all follow from it.
+ *
+ * Files are JSON objects nested by the dots of the keys, and may hold "images": {"PATTERN": {...}} where
+ * PATTERN is an image URL or an fnmatch(3) pattern of it:
+ *
+ *   { "pool": { "path": "file:/dev/nvme0n1p3", "size": "64G" },
+ *     "images": { "file:/srv/vols/db*": { "durability": "store" } } }
+ */
+#ifndef LSVD_SYS_CONFIG_H
+#define LSVD_SYS_CONFIG_H
+
+#include "sys/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct lsvd_config;
+
+enum durability { DURABILITY_JOURNAL, DURABILITY_STORE };
+
+/* Field = key with the dot as an underscore. */
+struct config {
+	char pool_path[256];		/* "pool.path": bdev URL; default: root file:/var/lib/lsvd/pool,
+					 * else file:$XDG_STATE_HOME/lsvd/pool (~/.local/state) */
+	char pool_mirror[256];		/* "pool.mirror": second leg for journals; "" none */
+	uint64_t pool_size_bytes;	/* "pool.size": when it is created: 1 GiB; >= 8 MiB */
+	uint64_t pool_segment_bytes;	/* "pool.segment": 32 MiB; power of two, 256 KiB .. 1 GiB */
+	uint32_t journal_percent;	/* "journal.percent": of the pool that dirty journals may fill: 60 */
+	uint64_t journal_record_bytes;	/* "journal.record": group commit limit: 256 KiB; 4 KiB .. 1 MiB */
+	uint32_t journal_depth;		/* "journal.depth": records in flight: 2; 1 .. 16 */
+	uint64_t journal_ram_bytes;	/* "journal.ram": log kept in memory, per image: 96 MiB; >= 4 MiB */
+	enum durability durability;	/* "durability": "journal" or "store" (flush waits for objects) */
+	uint64_t object_bytes;		/* "object.size": 8 MiB; 64 KiB .. 64 MiB, multiple of 64 KiB */
+	uint32_t destage_puts;		/* "destage.puts": PUTs in flight; 0 = by kind of store */
+	uint64_t destage_piece_bytes;	/* "destage.piece": 512 KiB; 64 KiB .. 8 MiB */
+	uint32_t destage_age_ms;	/* "destage.age_ms": oldest dirty data is put after: 5000; 0 = never */
+	uint64_t checkpoint_bytes;	/* "checkpoint.interval": of new objects between two: 512 MiB */
+	bool gc_enabled;		/* "gc.enabled": true */
+	char gc_policy[16];		/* "gc.policy": "greedy" */
+	uint32_t gc_start_percent;	/* "gc.start": collect when less than this is live: 70 */
+	uint32_t gc_stop_percent;	/* "gc.stop": and until this much is: 75 */
+	uint64_t gc_plug_bytes;		/* "gc.plug": holes up to this are filled: 8 KiB; 0 none */
+	bool cache_enabled;		/* "cache.enabled": true: read cache in the pool */
+	uint64_t cache_chunk_bytes;	/* "cache.chunk": 64 KiB; power of two, 4 KiB .. 4 MiB */
+	uint64_t readahead_bytes;	/* "readahead.max": largest window: 1 MiB; 0 = off */
+	bool prefetch_enabled;		/* "prefetch.enabled": true: follow the boot profile */
+	uint64_t prefetch_ahead_bytes;	/* "prefetch.ahead": fetched, not yet read: 64 MiB */
+	uint32_t prefetch_depth;	/* "prefetch.depth": GETs in flight: 4 */
+	uint32_t store_retry_ms;	/* "store.retry_ms": first back-off after a store error: 100 */
+	char trace_path[256];		/* "trace.path": record every image opened for I/O; "%n" = its name */
+};
+
+/* The effective settings for an image URL (NULL: none).  -EINVAL with a message when combined values
+ * contradict each other (gc.stop < gc.start, journal.ram < 2 objects ...). */
+int config_resolve(struct lsvd_config *cfg, const char *image, struct config *out, struct err *e) MUST_CHECK;
+
+/* A deep copy; NULL when memory is out. */
+struct lsvd_config *config_copy(const struct lsvd_config *cfg);
+
+#endif
