@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * cache.h - reading objects: the read cache in the pool, fetches from the store, and what runs
+ * ahead.
+ *
+ * One cache per context, shared by all its images.  Keys are immutable object identities (I12): an
+ * entry is never stale and harmless to lose.  Rooms:
+ *   rcache.c     chunks on the SSD: index, fill, second chance, summaries that survive a restart
+ *   fetch.c      GETs: one per chunk however many wait for it; headers and CRC checks (I10)
+ *   readahead.c  sequential streams of one image
+ *   prefetch.c   follows a boot profile ahead of the guest
+ *
+ * The data's way: cache_read -> in the cache? pool_read : fetch (GET of the aligned chunk, header
+ * in parallel on first touch) -> verify per 16 KiB -> copy to all waiters -> fill the cache.
+ *
+ * Loop thread only.  Requests are embedded by the caller.
+ */
+#ifndef LSVD_CACHE_CACHE_H
+#define LSVD_CACHE_CACHE_H
+
+#include "format/trace.h"
+#include "pool/pool.h"
+#include "store/store.h"
+
+#include <stdint.h>
+
+struct cache;
+
+/* One stored object, as the volume knows it.  Owned by the caller; valid until the request is done.
+ */
+struct object_ref {
+	uint8_t uuid[16]; /* of the volume that wrote it: with epoch and seq its identity */
+	uint64_t epoch, seq;
+	uint32_t header_bytes, data_bytes;
+	struct store *store;
+	char name[STORE_NAME_MAX];
+};
+
+struct cache_req {
+	struct object_ref ref;
+	uint64_t off_bytes, len_bytes; /* in the object's data; multiples of 512 */
+	void *buf;		       /* aligned to 512 */
+	void (*done)(struct cache_req *r,
+		int status); /* -ENOENT: the object is gone, look it up again */
+	uint8_t source;	     /* out: enum trace_source: CACHE, PREFETCH (first use) or STORE */
+	/* private */
+	struct cache *cache;
+	struct pool_io io;
+	struct loop_task task;
+	struct cache_req *next;
+	void *priv;
+	uint32_t pending;
+	int status;
+};
+
+struct cache_stats {
+	uint64_t hit_bytes, prefetch_hit_bytes, miss_bytes; /* of cache_read */
+	uint64_t gets, get_bytes;			    /* all GETs, headers included */
+	uint64_t header_gets;
+	uint64_t prefetch_gets, prefetch_bytes;
+	uint64_t prefetch_used_bytes; /* of these, touched by a read at least once (4 KiB grains) */
+	uint64_t filled_bytes, evicted_chunks, kept_chunks; /* kept: second chance */
+	uint64_t crc_errors;
+};
+
+/* `p` may be NULL (no cache: every read is a fetch).  Opening loads the summaries of the cache
+ * segments that the pool holds.  cfg: cache_enabled, cache_chunk_bytes ... */
+int cache_open(struct loop *l, struct pool *p, const struct config *cfg, struct cache **out,
+	struct err *e) MUST_CHECK;
+
+/* Writes the summary of the open segment, so that it is there next time; nothing may be in flight.
+ * Blocking: polls the loop. */
+void cache_close(struct cache *c);
+
+/* Free without writing (after a simulated crash). */
+void cache_drop(struct cache *c);
+
+/* Read from an object.  May cross chunks. */
+void cache_read(struct cache *c, struct cache_req *r);
+
+/* Fetch [off, off+len) of an object's data into the cache if it is not there, in one GET per run of
+ * missing chunks of at most `get_bytes`; whole chunks.  done() (may be NULL) when all of it is
+ * there or failed.  Counts as prefetch.  `wanted`: bytes that were not there. */
+struct cache_prefetch {
+	struct object_ref ref;
+	uint64_t off_bytes, len_bytes;
+	uint32_t get_bytes;
+	void (*done)(struct cache_prefetch *p, int status);
+	uint64_t wanted_bytes; /* out */
+	/* private */
+	struct cache *cache;
+	struct loop_task task;
+	uint32_t pending;
+	int status;
+	void *priv;
+};
+void cache_prefetch(struct cache *c, struct cache_prefetch *p);
+
+/* Is all of [off, off+len) in the cache?  (GC takes cached data first.) */
+bool cache_has(
+	struct cache *c, const struct object_ref *ref, uint64_t off_bytes, uint64_t len_bytes);
+
+/* The header of an object, decoded and verified (format/object.h), from the cache or by a GET. */
+struct cache_header {
+	struct object_ref ref; /* header_bytes may be 0: unknown; then the first GET is of 64 KiB */
+	void (*done)(struct cache_header *h, int status);
+	void *buf; /* out: malloc'ed, the caller frees it; valid when status is 0 */
+	/* private */
+	struct cache *cache;
+	struct store_req req;
+	struct iovec iov;
+	struct loop_task task;
+};
+void cache_get_header(struct cache *c, struct cache_header *h);
+
+/* The object is deleted: forget its chunks. */
+void cache_forget(struct cache *c, const struct object_ref *ref);
+
+void cache_get_stats(const struct cache *c, struct cache_stats *st);
+
+/* Per-image accounting: reads are counted to the image by its io code from cache_req.source; GETs
+ * by: */
+struct store_counts;
+
+/* ---- running ahead (per image) ---- */
+
+/* How readahead and prefetch see an image's map: resolve [lba, lba+len) (sectors) into runs of
+ * objects; fn is called in LBA order for what lies in objects; holes and journal data are left out.
+ */
+struct cache_resolver {
+	void (*resolve)(struct cache_resolver *r, uint64_t lba, uint64_t len,
+		void (*fn)(void *arg, const struct object_ref *ref, uint64_t lba,
+			uint64_t off_bytes, uint64_t len_bytes),
+		void *arg);
+	uint64_t size_sectors;
+};
+
+struct readahead;
+struct readahead *readahead_new(struct cache *c, struct cache_resolver *r, uint64_t max_bytes);
+void readahead_free(
+	struct readahead *ra); /* waits for nothing: prefetches in flight end by themselves */
+/* Tell of a read by the client; may start prefetches.  Several interleaved streams are recognised;
+ * the window doubles from 128 KiB (or two chunks) to max while the stream goes on. */
+void readahead_saw(struct readahead *ra, uint64_t lba, uint64_t len);
+
+/* The boot profile: ranges in the order and at the time of their first touch. */
+struct profile_range {
+	uint64_t lba;	   /* sectors */
+	uint32_t len;	   /* sectors */
+	uint32_t first_us; /* since the first request of the boot; saturates */
+};
+
+struct prefetch;
+/* Starts streaming at once, at most `ahead_bytes` ahead of what the client has touched and `depth`
+ * GETs in flight, each up to `get_bytes` of neighbouring profile data in one object (profile order
+ * is object order in a reorganised image, so these are long).  Stops when the client leaves the
+ * script: of the last 64 reads more than half were outside the profile.  Copies `ranges`. */
+struct prefetch *prefetch_new(struct cache *c, struct cache_resolver *r,
+	const struct profile_range *ranges, uint32_t count, uint64_t ahead_bytes, uint32_t depth,
+	uint32_t get_bytes);
+void prefetch_free(struct prefetch *p);
+void prefetch_saw(struct prefetch *p, uint64_t lba, uint64_t len);
+bool prefetch_done(const struct prefetch *p);
+
+#endif
