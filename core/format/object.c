@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "format/object.h"
+
+#include "format/block.h"
+#include "sys/bytes.h"
+#include "sys/crc.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+
+enum { VERSION = 1, CRC_AT = 80, EXTENT_BYTES = 16, MOVED_BYTES = 32, CHUNK_BYTES = 8 };
+
+static const char magic[8] = "LSVDdata";
+
+static uint32_t extent_bytes(uint16_t flags) { return flags & OBJECT_FLAG_GC ? MOVED_BYTES : EXTENT_BYTES; }
+
+static uint64_t used_bytes(uint64_t extents, uint64_t chunks, uint16_t flags)
+{
+	return OBJECT_FIXED_BYTES + extents * extent_bytes(flags) + chunks * CHUNK_BYTES;
+}
+
+static uint32_t chunks_of(uint32_t data_bytes)
+{
+	return (uint32_t)(((uint64_t)data_bytes + OBJECT_CRC_BYTES - 1) / OBJECT_CRC_BYTES);
+}
+
+uint32_t object_header_bytes(uint32_t extents, uint32_t data_bytes, uint16_t flags)
+{
+	return (uint32_t)block_round_up(used_bytes(extents, chunks_of(data_bytes), flags), OBJECT_ALIGN);
+}
+
+static void put_extent(struct writer *w, const struct object_extent *x, uint16_t flags)
+{
+	put_u64(w, block_tag(x->lba, x->kind));
+	put_u32(w, x->len);
+	put_u32(w, x->off);
+	if (flags & OBJECT_FLAG_GC) {
+		put_u64(w, x->old_seq);
+		put_u32(w, x->old_off);
+		put_u32(w, 0);
+	}
+}
+
+void object_encode(const struct object_header *h, const struct object_extent *ext, const uint32_t *crc,
+	void *buf)
+{
+	struct writer w = writer_of(buf, h->header_bytes);
+
+	assert(h->header_bytes >= used_bytes(h->extents, h->chunks, h->flags));
+	assert(h->header_bytes % OBJECT_ALIGN == 0 && h->data_bytes % OBJECT_ALIGN == 0);
+	put_bytes(&w, magic, sizeof(magic));
+	put_u16(&w, VERSION);
+	put_u16(&w, h->flags);
+	put_u32(&w, h->header_bytes);
+	put_bytes(&w, h->uuid, 16);
+	put_u64(&w, h->epoch);
+	put_u64(&w, h->seq);
+	put_u64(&w, h->covers);
+	put_u32(&w, h->extents);
+	put_u32(&w, h->data_bytes);
+	put_u32(&w, OBJECT_CRC_BYTES);
+	put_u32(&w, h->chunks);
+	put_u64(&w, h->data_bytes); /* stored length: equal until data is compressed */
+	put_u32(&w, 0);
+	put_zeroes(&w, OBJECT_FIXED_BYTES - CRC_AT - 4);
+	for (uint32_t i = 0; i < h->extents; i++)
+		put_extent(&w, &ext[i], h->flags);
+	for (uint32_t i = 0; i < h->chunks; i++) {
+		uint64_t left = h->data_bytes - (uint64_t)i * OBJECT_CRC_BYTES;
+
+		put_u32(&w, crc[i]);
+		put_u32(&w, (uint32_t)(left < OBJECT_CRC_BYTES ? left : OBJECT_CRC_BYTES));
+	}
+	assert(!w.bad);
+	put_zeroes(&w, (size_t)(w.end - w.p));
+	block_seal(buf, h->header_bytes, CRC_AT);
+}
+
+int object_decode_fixed(const void *buf, size_t len, struct object_header *h, struct err *e)
+{
+	struct reader r = reader_of(buf, len);
+	uint32_t chunk_bytes;
+	uint64_t stored;
+	int rc = block_check_magic(&r, magic, VERSION, "data object", e);
+
+	if (rc < 0)
+		return rc;
+	h->flags = get_u16(&r);
+	h->header_bytes = get_u32(&r);
+	get_bytes(&r, h->uuid, 16);
+	h->epoch = get_u64(&r);
+	h->seq = get_u64(&r);
+	h->covers = get_u64(&r);
+	h->extents = get_u32(&r);
+	h->data_bytes = get_u32(&r);
+	chunk_bytes = get_u32(&r);
+	h->chunks = get_u32(&r);
+	stored = get_u64(&r);
+	if (r.bad || h->flags & ~OBJECT_FLAG_GC || chunk_bytes != OBJECT_CRC_BYTES ||
+		h->data_bytes % OBJECT_ALIGN || stored != h->data_bytes || h->header_bytes % OBJECT_ALIGN ||
+		h->chunks != chunks_of(h->data_bytes) ||
+		h->header_bytes < used_bytes(h->extents, h->chunks, h->flags))
+		return err_set(e, -EUCLEAN, "data object header: impossible sizes");
+	return 0;
+}
+
+void object_get_extent(const void *buf, const struct object_header *h, uint32_t i, struct object_extent *x)
+{
+	uint32_t size = extent_bytes(h->flags);
+	struct reader r = reader_of((const uint8_t *)buf + OBJECT_FIXED_BYTES + (size_t)i * size, size);
+	uint64_t tagged = get_u64(&r);
+
+	*x = (struct object_extent){.lba = block_untag(tagged), .kind = block_kind(tagged)};
+	x->len = get_u32(&r);
+	x->off = get_u32(&r);
+	if (h->flags & OBJECT_FLAG_GC) {
+		x->old_seq = get_u64(&r);
+		x->old_off = get_u32(&r);
+	}
+}
+
+uint32_t object_get_crc(const void *buf, const struct object_header *h, uint32_t chunk)
+{
+	size_t at = OBJECT_FIXED_BYTES + (size_t)h->extents * extent_bytes(h->flags) + (size_t)chunk * CHUNK_BYTES;
+	struct reader r = reader_of((const uint8_t *)buf + at, 4);
+
+	return get_u32(&r);
+}
+
+static int check_extents(const void *buf, const struct object_header *h, struct err *e)
+{
+	uint64_t data_sectors = h->data_bytes / 512, end = 0;
+	struct object_extent x;
+
+	for (uint32_t i = 0; i < h->extents; i++) {
+		object_get_extent(buf, h, i, &x);
+		if (!x.len || x.kind > EXTENT_DISCARD || x.lba < end ||
+			(x.kind == EXTENT_DATA && (uint64_t)x.off + x.len > data_sectors) ||
+			(x.kind != EXTENT_DATA && x.off))
+			return err_set(e, -EUCLEAN, "data object %" PRIu64 ": extent %u is impossible", h->seq, i);
+		end = x.lba + x.len;
+	}
+	return 0;
+}
+
+int object_decode(const void *buf, size_t len, const uint8_t *uuid, uint64_t epoch, uint64_t seq,
+	struct object_header *h, struct err *e)
+{
+	int rc = object_decode_fixed(buf, len, h, e);
+
+	if (rc < 0)
+		return rc;
+	if (h->header_bytes > len)
+		return err_set(e, -EUCLEAN, "data object %" PRIu64 ": header of %u bytes cut at %zu", h->seq,
+			h->header_bytes, len);
+	if (!block_sealed(buf, h->header_bytes, CRC_AT))
+		return err_set(e, -EBADMSG, "data object %" PRIu64 ": header checksum does not match", seq);
+	/* I10 */
+	if ((uuid && memcmp(uuid, h->uuid, 16)) || h->epoch != epoch || h->seq != seq)
+		return err_set(e, -EUCLEAN,
+			"data object: expected %" PRIu64 ".%" PRIu64 " of this volume, found %" PRIu64 ".%" PRIu64,
+			epoch, seq, h->epoch, h->seq);
+	return check_extents(buf, h, e);
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "format/segment.h"
+
+#include "format/block.h"
+
+#include <errno.h>
+
+enum { VERSION = 1, CRC_AT = 16 };
+
+static const char pool_magic[8] = "LSVDpool", segment_magic[8] = "LSVDpseg";
+
+static struct writer begin(void *buf, const char magic[8])
+{
+	struct writer w = writer_of(buf, SEGMENT_BLOCK);
+
+	put_bytes(&w, magic, 8);
+	put_u16(&w, VERSION);
+	put_zeroes(&w, 6);
+	put_zeroes(&w, 8); /* CRC, reserved */
+	return w;
+}
+
+static void finish(struct writer *w, void *buf)
+{
+	put_zeroes(w, (size_t)(w->end - w->p));
+	block_seal(buf, SEGMENT_BLOCK, CRC_AT);
+}
+
+static int open_block(struct reader *r, const void *buf, const char magic[8], const char *what, struct err *e)
+{
+	int rc;
+
+	*r = reader_of(buf, SEGMENT_BLOCK);
+	rc = block_check_magic(r, magic, VERSION, what, e);
+	if (rc < 0)
+		return rc;
+	if (!block_sealed(buf, SEGMENT_BLOCK, CRC_AT))
+		return err_set(e, -EBADMSG, "%s: checksum does not match", what);
+	get_zeroes(r, 6);
+	reader_take(r, 8);
+	return 0;
+}
+
+void pool_header_encode(const struct pool_header *h, void *buf)
+{
+	struct writer w = begin(buf, pool_magic);
+
+	put_bytes(&w, h->uuid, 16);
+	put_u64(&w, h->segment_bytes);
+	put_u32(&w, h->segments);
+	put_u8(&w, h->leg);
+	put_u8(&w, h->legs);
+	put_u16(&w, 0);
+	put_u64(&w, h->created_ns);
+	finish(&w, buf);
+}
+
+int pool_header_decode(const void *buf, struct pool_header *h, struct err *e)
+{
+	struct reader r;
+	int rc = open_block(&r, buf, pool_magic, "pool header", e);
+
+	if (rc < 0)
+		return rc;
+	get_bytes(&r, h->uuid, 16);
+	h->segment_bytes = get_u64(&r);
+	h->segments = get_u32(&r);
+	h->leg = get_u8(&r);
+	h->legs = get_u8(&r);
+	get_zeroes(&r, 2);
+	h->created_ns = get_u64(&r);
+	get_zeroes(&r, (size_t)(r.end - r.p));
+	if (r.bad || h->segment_bytes < 16 * SEGMENT_BLOCK || h->segment_bytes > 1u << 30 ||
+		h->segment_bytes & (h->segment_bytes - 1) || !h->segments || h->leg >= h->legs)
+		return err_set(e, -EUCLEAN, "pool header: impossible values");
+	return 0;
+}
+
+void segment_header_encode(const struct segment_header *h, void *buf)
+{
+	struct writer w = begin(buf, segment_magic);
+
+	put_bytes(&w, h->pool_uuid, 16);
+	put_bytes(&w, h->owner, 16);
+	put_u32(&w, h->index);
+	put_u8(&w, h->role);
+	put_zeroes(&w, 3);
+	put_u64(&w, h->alloc);
+	put_u64(&w, h->epoch);
+	put_u64(&w, h->first_seq);
+	finish(&w, buf);
+}
+
+int segment_header_decode(const void *buf, const uint8_t pool_uuid[16], uint32_t index,
+	struct segment_header *h, struct err *e)
+{
+	struct reader r;
+	int rc = open_block(&r, buf, segment_magic, "segment header", e);
+
+	if (rc < 0)
+		return rc;
+	get_bytes(&r, h->pool_uuid, 16);
+	get_bytes(&r, h->owner, 16);
+	h->index = get_u32(&r);
+	h->role = get_u8(&r);
+	get_zeroes(&r, 3);
+	h->alloc = get_u64(&r);
+	h->epoch = get_u64(&r);
+	h->first_seq = get_u64(&r);
+	get_zeroes(&r, (size_t)(r.end - r.p));
+	if (r.bad || h->role > 2 || h->index != index || memcmp(h->pool_uuid, pool_uuid, 16)) /* I10 */
+		return err_set(e, -EUCLEAN, "segment header %u: of another pool or place", index);
+	return 0;
+}

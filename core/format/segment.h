@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* segment.h - the codec of the pool header and of segment headers: one 4 KiB block each.  Pure. */
+#ifndef LSVD_FORMAT_SEGMENT_H
+#define LSVD_FORMAT_SEGMENT_H
+
+#include "sys/err.h"
+
+#include <stdint.h>
+
+enum { SEGMENT_BLOCK = 4096 };
+
+struct pool_header {
+	uint8_t uuid[16];		/* of the pool; the same on every leg */
+	uint64_t segment_bytes;
+	uint32_t segments;
+	uint8_t leg, legs;
+	uint64_t created_ns;		/* wall clock */
+};
+
+struct segment_header {
+	uint8_t pool_uuid[16], owner[16];
+	uint32_t index;
+	uint8_t role;
+	uint64_t alloc, epoch, first_seq;
+};
+
+/* buf: SEGMENT_BLOCK bytes. */
+void pool_header_encode(const struct pool_header *h, void *buf);
+int pool_header_decode(const void *buf, struct pool_header *h, struct err *e) MUST_CHECK;
+void segment_header_encode(const struct segment_header *h, void *buf);
+/* Checks that it belongs to this pool and place. */
+int segment_header_decode(const void *buf, const uint8_t pool_uuid[16], uint32_t index,
+	struct segment_header *h, struct err *e) MUST_CHECK;
+
+#endif
