@@ -8,6 +8,7 @@
 #ifndef LSVD_SYS_BYTES_H
 #define LSVD_SYS_BYTES_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -67,18 +68,17 @@ static inline uint64_t get_le(struct reader *r, size_t n)
 	uint64_t v = 0;
 
 	if (p)
-		for (size_t i = 0; i < n; i++)
-			v |= (uint64_t)p[i] << (8 * i);
-	return v;
+		memcpy(&v, p, n);
+	return le64toh(v);
 }
 
 static inline void put_le(struct writer *w, uint64_t v, size_t n)
 {
 	uint8_t *p = writer_take(w, n);
 
+	v = htole64(v);
 	if (p)
-		for (size_t i = 0; i < n; i++)
-			p[i] = (uint8_t)(v >> (8 * i));
+		memcpy(p, &v, n);
 }
 
 static inline uint8_t get_u8(struct reader *r) { return (uint8_t)get_le(r, 1); }
