@@ -12,6 +12,17 @@
 #include <unistd.h>
 
 volatile int cli_interrupted;
+struct cli_command *cli_commands;
+
+void cli_register(struct cli_command *c)
+{
+	struct cli_command **p = &cli_commands;
+
+	while (*p && strcmp((*p)->name, c->name) < 0)
+		p = &(*p)->next;
+	c->next = *p;
+	*p = c;
+}
 
 int cli_fail(const char *fmt, ...)
 {

@@ -25,6 +25,7 @@ struct cli_command {
 };
 
 void cli_register(struct cli_command *c);
+extern struct cli_command *cli_commands;	/* by name */
 
 #define CLI_COMMAND(name_, summary_, run_)                                                         \
 	static struct cli_command cli_##name_ = {.name = #name_, .summary = summary_, .run = run_}; \

@@ -10,24 +10,12 @@
 #define LSVD_VERSION "0"
 #endif
 
-static struct cli_command *commands;
-
-void cli_register(struct cli_command *c)
-{
-	struct cli_command **p = &commands;
-
-	while (*p && strcmp((*p)->name, c->name) < 0)
-		p = &(*p)->next;
-	c->next = *p;
-	*p = c;
-}
-
 static void print_help(FILE *f)
 {
 	fprintf(f, "usage: lsvd COMMAND [OPTION...]\n\n"
 		   "A log-structured virtual disk: images are named STORE-URL/NAME,\n"
 		   "for example file:/srv/vols/vm1.\n\ncommands:\n");
-	for (struct cli_command *c = commands; c; c = c->next)
+	for (struct cli_command *c = cli_commands; c; c = c->next)
 		fprintf(f, "  %-10s %s\n", c->name, c->summary);
 	fprintf(f, "\n`lsvd COMMAND --help` tells more; exit codes: 0 done, 1 failed, 2 usage.\n"
 		   "example: lsvd create file:/srv/vols/vm1 --size 10G\n");
@@ -50,7 +38,7 @@ int main(int argc, char **argv)
 		printf("lsvd %s\n", LSVD_VERSION);
 		return CLI_OK;
 	}
-	for (struct cli_command *c = commands; c; c = c->next) {
+	for (struct cli_command *c = cli_commands; c; c = c->next) {
 		if (strcmp(c->name, argv[1]))
 			continue;
 		snprintf(name, sizeof(name), "lsvd %s", c->name);
