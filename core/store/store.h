@@ -14,7 +14,8 @@
  *   STORE_GET     read up to len bytes from off into iov; status = bytes read (short at the end);
  *                 -ENOENT.  size_bytes = the object's whole size; tag = its version
  *   STORE_DELETE  durable when done; deleting what is not there is fine (status 0)
- *   STORE_LIST    item(r, name, size) for every object whose name begins with `name`, sorted
+ *   STORE_LIST    item(r, name, size) for every object whose name begins with `name`, sorted; item()
+ *                 returning non-zero ends the list, and is its status
  *   STORE_SWAP    replace `name` (or create it, when tag is "") if its version is still `tag`; durable
  *                 when done; tag = the new version; -ESTALE when the version differs, -EEXIST when
  *                 creating and it is there already.  For superblocks only: small, any number of times
@@ -23,6 +24,7 @@
  *                 holder's lock is free (file: kernel lock)
  *   STORE_UNLOCK  give it back
  *
+ * A failed GET or SWAP leaves `tag` as it was.
  * Errors worth retrying: -EIO, -ENOSPC, -ETIMEDOUT, -EAGAIN.  After such an error of a PUT or SWAP the
  * outcome is unknown: it may have been applied, and may still be.
  */

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * mem.c - a store in memory: for tests, simulation, and CPU figures without a disk.
+ *
+ * The objects live in a struct mem_objects: a table sorted by name, shared by all handles on it and
+ * outliving them, as a server would.  A request takes effect in one task of a later iteration, at
+ * which it also completes; so a request that a crash forgot has not happened.  No system calls; the
+ * object's own memory comes from size-classed page-aligned buffers which are recycled, since
+ * touching fresh memory costs more than copying into it.
+ *
+ * mem_objects has a mutex: handles may live on loops of different threads.  A handle that is closed
+ * (also after its loop crashed) loses its locks, like a process that died.
+ */
+#include "store/impl.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { CLASSES = 64 * 8, HUGE_BYTES = 2 << 20 };
+static const uint64_t SPARE_BYTES_MAX = 256u << 20;
+
+struct object {
+	uint64_t size, room, version;
+	char *data;
+	char name[];
+};
+
+struct mem_lock {
+	struct mem_lock *next;
+	const struct store *holder;
+	char image[STORE_NAME_MAX + 1];
+	char text[256];
+};
+
+struct mem_objects {
+	pthread_mutex_t mutex;
+	unsigned refs;
+	uint64_t version; /* the last one given; never repeats */
+	struct object **sorted;
+	size_t count, room;
+	struct mem_lock *locks;
+	void *spare[CLASSES]; /* freed buffers by class, linked through their first word */
+	uint64_t spare_bytes;
+	struct mem_objects *next_named;
+	char name[65];
+};
+
+struct mem_store {
+	struct store s;
+	struct mem_objects *o;
+};
+
+static pthread_mutex_t named_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct mem_objects *named;
+
+/* ---- buffers ---- */
+
+/* Eight classes per power of two, 4 KiB apart at least. */
+static uint64_t class_of(uint64_t size, unsigned *index)
+{
+	uint64_t room = size < 4096 ? 4096 : size;
+	unsigned log = 63 - (unsigned)__builtin_clzll(room);
+	uint64_t step = (1ull << log) / 8 < 4096 ? 4096 : (1ull << log) / 8;
+
+	room = (room + step - 1) / step * step;
+	log = 63 - (unsigned)__builtin_clzll(room);
+	*index = log * 8 + (unsigned)((room >> (log - 3)) & 7);
+	return room;
+}
+
+static char *buffer_get(struct mem_objects *o, uint64_t size, uint64_t *room)
+{
+	unsigned c;
+	char *p;
+
+	*room = class_of(size, &c);
+	p = o->spare[c];
+	if (p) {
+		o->spare[c] = *(void **)p;
+		o->spare_bytes -= *room;
+		return p;
+	}
+	if (*room < HUGE_BYTES)
+		return aligned_alloc(4096, *room);
+	p = aligned_alloc(HUGE_BYTES, (*room + HUGE_BYTES - 1) & ~(uint64_t)(HUGE_BYTES - 1));
+	if (p)
+		(void)madvise(p, *room, MADV_HUGEPAGE);
+	return p;
+}
+
+static void buffer_put(struct mem_objects *o, char *p, uint64_t room)
+{
+	unsigned c;
+
+	if (o->spare_bytes + room > SPARE_BYTES_MAX) {
+		free(p);
+		return;
+	}
+	class_of(room, &c);
+	*(void **)p = o->spare[c];
+	o->spare[c] = p;
+	o->spare_bytes += room;
+}
+
+static void buffers_free(struct mem_objects *o)
+{
+	for (int i = 0; i < CLASSES; i++) {
+		while (o->spare[i]) {
+			void *next = *(void **)o->spare[i];
+
+			free(o->spare[i]);
+			o->spare[i] = next;
+		}
+	}
+}
+
+/* ---- table ---- */
+
+/* The place of `name`, or where it would be; *found tells which. */
+static size_t find(const struct mem_objects *o, const char *name, bool *found)
+{
+	size_t lo = 0, hi = o->count;
+
+	*found = false;
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+		int c = strcmp(o->sorted[mid]->name, name);
+
+		if (!c) {
+			*found = true;
+			return mid;
+		}
+		if (c < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static struct object *get(const struct mem_objects *o, const char *name)
+{
+	bool found;
+	size_t i = find(o, name, &found);
+
+	return found ? o->sorted[i] : NULL;
+}
+
+static int insert(struct mem_objects *o, size_t at, struct object *obj)
+{
+	if (o->count == o->room) {
+		size_t room = o->room ? o->room * 2 : 64;
+		struct object **p = realloc(o->sorted, room * sizeof(*p));
+
+		if (!p)
+			return -ENOMEM;
+		o->sorted = p;
+		o->room = room;
+	}
+	memmove(o->sorted + at + 1, o->sorted + at, (o->count - at) * sizeof(*o->sorted));
+	o->sorted[at] = obj;
+	o->count++;
+	return 0;
+}
+
+static void drop(struct mem_objects *o, struct object *obj)
+{
+	if (obj && obj->data)
+		buffer_put(o, obj->data, obj->room);
+	free(obj);
+}
+
+static void gather(char *dst, const struct store_req *r)
+{
+	for (int i = 0; i < r->iovcnt; i++) {
+		if (r->iov[i].iov_len)
+			memcpy(dst, r->iov[i].iov_base, r->iov[i].iov_len);
+		dst += r->iov[i].iov_len;
+	}
+}
+
+static struct object *make(struct mem_objects *o, const struct store_req *r)
+{
+	size_t len = strlen(r->name) + 1;
+	struct object *obj = malloc(sizeof(*obj) + len);
+
+	if (!obj)
+		return NULL;
+	memcpy(obj->name, r->name, len);
+	obj->size = r->len_bytes;
+	obj->data = buffer_get(o, obj->size, &obj->room);
+	if (!obj->data) {
+		free(obj);
+		return NULL;
+	}
+	gather(obj->data, r);
+	obj->version = ++o->version;
+	return obj;
+}
+
+/* ---- operations; each is called with the mutex held ---- */
+
+static int64_t create(struct mem_objects *o, struct store_req *r)
+{
+	bool found;
+	size_t at = find(o, r->name, &found);
+	struct object *obj;
+
+	if (found)
+		return err_set(
+			r->err, -EEXIST, "%s: object '%s' exists already", r->store->url, r->name);
+	obj = make(o, r);
+	if (!obj || insert(o, at, obj)) {
+		drop(o, obj);
+		return err_set(r->err, -ENOSPC, "%s: out of memory", r->store->url);
+	}
+	return 0;
+}
+
+static void set_tag(struct store_req *r, const struct object *obj)
+{
+	snprintf(r->tag, sizeof(r->tag), "%llu", (unsigned long long)obj->version);
+}
+
+static int64_t do_get(struct mem_objects *o, struct store_req *r)
+{
+	const struct object *obj = get(o, r->name);
+	uint64_t left, done = 0;
+
+	if (!obj)
+		return err_set(r->err, -ENOENT, "%s: no object '%s'", r->store->url, r->name);
+	r->size_bytes = obj->size;
+	set_tag(r, obj);
+	left = r->off_bytes < obj->size ? obj->size - r->off_bytes : 0;
+	if (left > r->len_bytes)
+		left = r->len_bytes;
+	for (int i = 0; i < r->iovcnt && left; i++) {
+		uint64_t n = r->iov[i].iov_len < left ? r->iov[i].iov_len : left;
+
+		memcpy(r->iov[i].iov_base, obj->data + r->off_bytes + done, n);
+		done += n;
+		left -= n;
+	}
+	return (int64_t)done;
+}
+
+static int64_t do_delete(struct mem_objects *o, struct store_req *r)
+{
+	bool found;
+	size_t at = find(o, r->name, &found);
+
+	if (!found)
+		return 0;
+	drop(o, o->sorted[at]);
+	o->count--;
+	memmove(o->sorted + at, o->sorted + at + 1, (o->count - at) * sizeof(*o->sorted));
+	return 0;
+}
+
+static int64_t do_swap(struct mem_objects *o, struct store_req *r)
+{
+	struct object *old = get(o, r->name), *obj;
+	int64_t rc = 0;
+	bool found;
+	char tag[STORE_TAG_MAX];
+
+	if (!r->tag[0]) {
+		rc = create(o, r);
+		if (!rc)
+			set_tag(r, get(o, r->name));
+		return rc;
+	}
+	memcpy(tag, r->tag, sizeof(tag));
+	if (old)
+		set_tag(r, old);
+	if (!old || strcmp(tag, r->tag)) {
+		memcpy(r->tag, tag, sizeof(tag));
+		return err_set(r->err, -ESTALE, "%s: '%s' was changed by another writer",
+			r->store->url, r->name);
+	}
+	obj = make(o, r);
+	if (!obj)
+		return err_set(r->err, -ENOSPC, "%s: out of memory", r->store->url);
+	o->sorted[find(o, r->name, &found)] = obj;
+	drop(o, old);
+	set_tag(r, obj);
+	return 0;
+}
+
+/* item() runs unlocked, so each step looks for its place again. */
+static int64_t do_list(struct mem_objects *o, struct store_req *r)
+{
+	size_t len = strlen(r->name), at;
+	char name[STORE_NAME_MAX + 1];
+	bool found;
+	int rc = 0;
+
+	snprintf(name, sizeof(name), "%s", r->name);
+	at = find(o, name, &found);
+	while (!rc && at < o->count && !strncmp(o->sorted[at]->name, r->name, len)) {
+		uint64_t size = o->sorted[at]->size;
+
+		snprintf(name, sizeof(name), "%s", o->sorted[at]->name);
+		pthread_mutex_unlock(&o->mutex);
+		rc = r->item(r, name, size);
+		pthread_mutex_lock(&o->mutex);
+		at = find(o, name, &found);
+		at += found;
+	}
+	return rc;
+}
+
+static struct mem_lock **find_lock(struct mem_objects *o, const char *image)
+{
+	struct mem_lock **p = &o->locks;
+
+	while (*p && strcmp((*p)->image, image))
+		p = &(*p)->next;
+	return p;
+}
+
+static int64_t do_lock(struct mem_objects *o, struct store_req *r)
+{
+	struct mem_lock *held = *find_lock(o, r->name), *k;
+	uint64_t len = 0;
+
+	if (held)
+		return err_set(r->err, -EBUSY, "%s: image '%s' is in use by %s", r->store->url,
+			r->name, held->text);
+	k = calloc(1, sizeof(*k));
+	if (!k)
+		return -ENOMEM;
+	for (int i = 0; i < r->iovcnt && len < sizeof(k->text) - 1; i++) {
+		uint64_t n = r->iov[i].iov_len, room = sizeof(k->text) - 1 - len;
+
+		n = n < room ? n : room;
+		memcpy(k->text + len, r->iov[i].iov_base, n);
+		len += n;
+	}
+	snprintf(k->image, sizeof(k->image), "%s", r->name);
+	k->holder = r->store;
+	k->next = o->locks;
+	o->locks = k;
+	return 0;
+}
+
+static int64_t do_unlock(struct mem_objects *o, struct store_req *r)
+{
+	struct mem_lock **p = find_lock(o, r->name), *k = *p;
+
+	if (k && k->holder == r->store) {
+		*p = k->next;
+		free(k);
+	}
+	return 0;
+}
+
+static void unlock_all(struct mem_objects *o, const struct store *holder)
+{
+	struct mem_lock **p = &o->locks;
+
+	while (*p) {
+		struct mem_lock *k = *p;
+
+		if (k->holder == holder) {
+			*p = k->next;
+			free(k);
+		} else {
+			p = &k->next;
+		}
+	}
+}
+
+static void run(struct loop_task *t)
+{
+	static int64_t (*const doers[STORE_OPS])(struct mem_objects *, struct store_req *) = {
+		[STORE_PUT] = create,
+		[STORE_GET] = do_get,
+		[STORE_DELETE] = do_delete,
+		[STORE_LIST] = do_list,
+		[STORE_SWAP] = do_swap,
+		[STORE_LOCK] = do_lock,
+		[STORE_UNLOCK] = do_unlock,
+	};
+	struct store_req *r = container_of(t, struct store_req, task);
+	struct mem_objects *o = container_of(r->store, struct mem_store, s)->o;
+	int64_t status;
+
+	pthread_mutex_lock(&o->mutex);
+	status = doers[r->op](o, r);
+	pthread_mutex_unlock(&o->mutex);
+	store_complete(r, status);
+}
+
+static void mem_submit(struct store *s, struct store_req *r)
+{
+	r->task.run = run;
+	loop_defer(s->loop, &r->task);
+}
+
+static void mem_close(struct store *s)
+{
+	struct mem_store *m = container_of(s, struct mem_store, s);
+
+	pthread_mutex_lock(&m->o->mutex);
+	unlock_all(m->o, s);
+	pthread_mutex_unlock(&m->o->mutex);
+	mem_objects_free(m->o);
+	free(m);
+}
+
+static const struct store_ops mem_ops = {.submit = mem_submit, .close = mem_close};
+
+/* ---- handles ---- */
+
+int mem_objects_new(struct mem_objects **out)
+{
+	struct mem_objects *o = calloc(1, sizeof(*o));
+
+	if (!o)
+		return -ENOMEM;
+	pthread_mutex_init(&o->mutex, NULL);
+	o->refs = 1;
+	*out = o;
+	return 0;
+}
+
+void mem_objects_free(struct mem_objects *o)
+{
+	unsigned refs;
+
+	if (!o)
+		return;
+	pthread_mutex_lock(&o->mutex);
+	refs = --o->refs;
+	pthread_mutex_unlock(&o->mutex);
+	if (refs)
+		return;
+	assert(!o->locks);
+	for (size_t i = 0; i < o->count; i++) {
+		free(o->sorted[i]->data);
+		free(o->sorted[i]);
+	}
+	buffers_free(o);
+	free(o->sorted);
+	pthread_mutex_destroy(&o->mutex);
+	free(o);
+}
+
+int store_mem_on(struct loop *l, struct mem_objects *o, struct store **out)
+{
+	struct mem_store *m = calloc(1, sizeof(*m));
+	char url[80];
+
+	if (!m)
+		return -ENOMEM;
+	snprintf(url, sizeof(url), "mem:%s%s", o->name, o->name[0] ? "/" : "");
+	store_init(&m->s, l, &mem_ops, "mem", url);
+	m->o = o;
+	pthread_mutex_lock(&o->mutex);
+	o->refs++;
+	pthread_mutex_unlock(&o->mutex);
+	*out = &m->s;
+	return 0;
+}
+
+/* Named stores stay until the process ends. */
+int store_mem_open(struct loop *l, const char *name, struct store **out, struct err *e)
+{
+	struct mem_objects *o;
+	int rc = 0;
+
+	pthread_mutex_lock(&named_mutex);
+	for (o = named; o && strcmp(o->name, name); o = o->next_named)
+		;
+	if (!o) {
+		rc = mem_objects_new(&o);
+		if (!rc) {
+			snprintf(o->name, sizeof(o->name), "%s", name);
+			o->next_named = named;
+			named = o;
+		}
+	}
+	pthread_mutex_unlock(&named_mutex);
+	if (!rc)
+		rc = store_mem_on(l, o, out);
+	return rc ? err_wrap(e, rc, "memory store '%s'", name) : 0;
+}
