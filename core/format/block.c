@@ -28,8 +28,8 @@ bool block_sealed(const void *buf, size_t len, size_t crc_at)
 	return get_u32(&r) == crc_without(buf, len, crc_at);
 }
 
-int block_check_magic(struct reader *r, const char magic[8], uint16_t version, const char *what,
-	struct err *e)
+int block_check_magic(
+	struct reader *r, const char magic[8], uint16_t version, const char *what, struct err *e)
 {
 	const uint8_t *p = reader_take(r, 8);
 	uint16_t v;
@@ -40,7 +40,8 @@ int block_check_magic(struct reader *r, const char magic[8], uint16_t version, c
 	if (r->bad || v == 0)
 		return err_set(e, -EUCLEAN, "%s without a version", what);
 	if (v > version)
-		return err_set(e, -EPROTO, "%s of version %u; this build knows up to %u", what, v, version);
+		return err_set(e, -EPROTO, "%s of version %u; this build knows up to %u", what, v,
+			version);
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * block.h - what every structure on disk shares: magic and version in front, a CRC over the whole, and
- * an LBA whose top byte says what kind of extent it is.  Pure; any thread.
+ * block.h - what every structure on disk shares: magic and version in front, a CRC over the whole,
+ * and an LBA whose top byte says what kind of extent it is.  Pure; any thread.
  */
 #ifndef LSVD_FORMAT_BLOCK_H
 #define LSVD_FORMAT_BLOCK_H
@@ -9,10 +9,22 @@
 #include "sys/bytes.h"
 #include "sys/err.h"
 
-static inline uint64_t block_round_up(uint64_t n, uint64_t align) { return (n + align - 1) / align * align; }
-static inline uint64_t block_tag(uint64_t lba, uint8_t kind) { return lba | (uint64_t)kind << 56; }
-static inline uint64_t block_untag(uint64_t v) { return v & ((1ull << 56) - 1); }
-static inline uint8_t block_kind(uint64_t v) { return (uint8_t)(v >> 56); }
+static inline uint64_t block_round_up(uint64_t n, uint64_t align)
+{
+	return (n + align - 1) / align * align;
+}
+static inline uint64_t block_tag(uint64_t lba, uint8_t kind)
+{
+	return lba | (uint64_t)kind << 56;
+}
+static inline uint64_t block_untag(uint64_t v)
+{
+	return v & ((1ull << 56) - 1);
+}
+static inline uint8_t block_kind(uint64_t v)
+{
+	return (uint8_t)(v >> 56);
+}
 
 /* Store the CRC32C of buf[len], computed with the 4 bytes at crc_at as zero, at crc_at. */
 void block_seal(void *buf, size_t len, size_t crc_at);

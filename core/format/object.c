@@ -13,7 +13,10 @@ enum { VERSION = 1, CRC_AT = 80, EXTENT_BYTES = 16, MOVED_BYTES = 32, CHUNK_BYTE
 
 static const char magic[8] = "LSVDdata";
 
-static uint32_t extent_bytes(uint16_t flags) { return flags & OBJECT_FLAG_GC ? MOVED_BYTES : EXTENT_BYTES; }
+static uint32_t extent_bytes(uint16_t flags)
+{
+	return flags & OBJECT_FLAG_GC ? MOVED_BYTES : EXTENT_BYTES;
+}
 
 static uint64_t used_bytes(uint64_t extents, uint64_t chunks, uint16_t flags)
 {
@@ -27,7 +30,8 @@ static uint32_t chunks_of(uint32_t data_bytes)
 
 uint32_t object_header_bytes(uint32_t extents, uint32_t data_bytes, uint16_t flags)
 {
-	return (uint32_t)block_round_up(used_bytes(extents, chunks_of(data_bytes), flags), OBJECT_ALIGN);
+	return (uint32_t)block_round_up(
+		used_bytes(extents, chunks_of(data_bytes), flags), OBJECT_ALIGN);
 }
 
 static void put_extent(struct writer *w, const struct object_extent *x, uint16_t flags)
@@ -42,8 +46,8 @@ static void put_extent(struct writer *w, const struct object_extent *x, uint16_t
 	}
 }
 
-void object_encode(const struct object_header *h, const struct object_extent *ext, const uint32_t *crc,
-	void *buf)
+void object_encode(const struct object_header *h, const struct object_extent *ext,
+	const uint32_t *crc, void *buf)
 {
 	struct writer w = writer_of(buf, h->header_bytes);
 
@@ -98,17 +102,19 @@ int object_decode_fixed(const void *buf, size_t len, struct object_header *h, st
 	h->chunks = get_u32(&r);
 	stored = get_u64(&r);
 	if (r.bad || h->flags & ~OBJECT_FLAG_GC || chunk_bytes != OBJECT_CRC_BYTES ||
-		h->data_bytes % OBJECT_ALIGN || stored != h->data_bytes || h->header_bytes % OBJECT_ALIGN ||
-		h->chunks != chunks_of(h->data_bytes) ||
+		h->data_bytes % OBJECT_ALIGN || stored != h->data_bytes ||
+		h->header_bytes % OBJECT_ALIGN || h->chunks != chunks_of(h->data_bytes) ||
 		h->header_bytes < used_bytes(h->extents, h->chunks, h->flags))
 		return err_set(e, -EUCLEAN, "data object header: impossible sizes");
 	return 0;
 }
 
-void object_get_extent(const void *buf, const struct object_header *h, uint32_t i, struct object_extent *x)
+void object_get_extent(
+	const void *buf, const struct object_header *h, uint32_t i, struct object_extent *x)
 {
 	uint32_t size = extent_bytes(h->flags);
-	struct reader r = reader_of((const uint8_t *)buf + OBJECT_FIXED_BYTES + (size_t)i * size, size);
+	struct reader r =
+		reader_of((const uint8_t *)buf + OBJECT_FIXED_BYTES + (size_t)i * size, size);
 	uint64_t tagged = get_u64(&r);
 
 	*x = (struct object_extent){.lba = block_untag(tagged), .kind = block_kind(tagged)};
@@ -122,7 +128,8 @@ void object_get_extent(const void *buf, const struct object_header *h, uint32_t 
 
 uint32_t object_get_crc(const void *buf, const struct object_header *h, uint32_t chunk)
 {
-	size_t at = OBJECT_FIXED_BYTES + (size_t)h->extents * extent_bytes(h->flags) + (size_t)chunk * CHUNK_BYTES;
+	size_t at = OBJECT_FIXED_BYTES + (size_t)h->extents * extent_bytes(h->flags) +
+		    (size_t)chunk * CHUNK_BYTES;
 	struct reader r = reader_of((const uint8_t *)buf + at, 4);
 
 	return get_u32(&r);
@@ -138,7 +145,8 @@ static int check_extents(const void *buf, const struct object_header *h, struct 
 		if (!x.len || x.kind > EXTENT_DISCARD || x.lba < end ||
 			(x.kind == EXTENT_DATA && (uint64_t)x.off + x.len > data_sectors) ||
 			(x.kind != EXTENT_DATA && x.off))
-			return err_set(e, -EUCLEAN, "data object %" PRIu64 ": extent %u is impossible", h->seq, i);
+			return err_set(e, -EUCLEAN,
+				"data object %" PRIu64 ": extent %u is impossible", h->seq, i);
 		end = x.lba + x.len;
 	}
 	return 0;
@@ -152,14 +160,17 @@ int object_decode(const void *buf, size_t len, const uint8_t *uuid, uint64_t epo
 	if (rc < 0)
 		return rc;
 	if (h->header_bytes > len)
-		return err_set(e, -EUCLEAN, "data object %" PRIu64 ": header of %u bytes cut at %zu", h->seq,
+		return err_set(e, -EUCLEAN,
+			"data object %" PRIu64 ": header of %u bytes cut at %zu", h->seq,
 			h->header_bytes, len);
 	if (!block_sealed(buf, h->header_bytes, CRC_AT))
-		return err_set(e, -EBADMSG, "data object %" PRIu64 ": header checksum does not match", seq);
+		return err_set(e, -EBADMSG,
+			"data object %" PRIu64 ": header checksum does not match", seq);
 	/* I10 */
 	if ((uuid && memcmp(uuid, h->uuid, 16)) || h->epoch != epoch || h->seq != seq)
 		return err_set(e, -EUCLEAN,
-			"data object: expected %" PRIu64 ".%" PRIu64 " of this volume, found %" PRIu64 ".%" PRIu64,
+			"data object: expected %" PRIu64 ".%" PRIu64
+			" of this volume, found %" PRIu64 ".%" PRIu64,
 			epoch, seq, h->epoch, h->seq);
 	return check_extents(buf, h, e);
 }

@@ -12,8 +12,8 @@ enum { VERSION = 1, CRC_AT = 64 };
 
 static const char magic[8] = "LSVDjrec";
 
-void record_encode(const struct record_header *h, const struct record_extent *ext, const uint32_t *crc,
-	void *buf)
+void record_encode(const struct record_header *h, const struct record_extent *ext,
+	const uint32_t *crc, void *buf)
 {
 	struct writer w = writer_of(buf, RECORD_BLOCK);
 
@@ -43,7 +43,8 @@ void record_encode(const struct record_header *h, const struct record_extent *ex
 
 void record_get_extent(const void *buf, uint32_t i, struct record_extent *x)
 {
-	struct reader r = reader_of((const uint8_t *)buf + RECORD_FIXED_BYTES + (size_t)i * RECORD_EXTENT_BYTES,
+	struct reader r = reader_of(
+		(const uint8_t *)buf + RECORD_FIXED_BYTES + (size_t)i * RECORD_EXTENT_BYTES,
 		RECORD_EXTENT_BYTES);
 	uint64_t tagged = get_u64(&r);
 
@@ -68,8 +69,10 @@ static int check_extents(const void *buf, const struct record_header *h, struct 
 	for (uint32_t i = 0; i < h->extents; i++) {
 		record_get_extent(buf, i, &x);
 		if (!x.len || x.kind > EXTENT_DISCARD ||
-			(x.kind == EXTENT_DATA && (uint64_t)x.off + x.len > (uint64_t)h->blocks * 8))
-			return err_set(e, -EUCLEAN, "journal record %" PRIu64 ": extent %u is impossible", h->seq, i);
+			(x.kind == EXTENT_DATA &&
+				(uint64_t)x.off + x.len > (uint64_t)h->blocks * 8))
+			return err_set(e, -EUCLEAN,
+				"journal record %" PRIu64 ": extent %u is impossible", h->seq, i);
 	}
 	return 0;
 }
@@ -91,7 +94,8 @@ int record_decode(const void *buf, const uint8_t uuid[16], uint64_t place, struc
 	h->seq = get_u64(&r);
 	h->place = get_u64(&r);
 	get_zeroes(&r, 8);
-	if (r.bad || !record_fits(h->extents, h->blocks) || memcmp(h->uuid, uuid, 16) || h->place != place)
+	if (r.bad || !record_fits(h->extents, h->blocks) || memcmp(h->uuid, uuid, 16) ||
+		h->place != place)
 		return err_set(e, -EUCLEAN, "journal record: of another volume or place"); /* I10 */
 	return check_extents(buf, h, e);
 }

@@ -26,7 +26,8 @@ static void finish(struct writer *w, void *buf)
 	block_seal(buf, SEGMENT_BLOCK, CRC_AT);
 }
 
-static int open_block(struct reader *r, const void *buf, const char magic[8], const char *what, struct err *e)
+static int open_block(
+	struct reader *r, const void *buf, const char magic[8], const char *what, struct err *e)
 {
 	int rc;
 
@@ -52,6 +53,7 @@ void pool_header_encode(const struct pool_header *h, void *buf)
 	put_u8(&w, h->legs);
 	put_u16(&w, 0);
 	put_u64(&w, h->created_ns);
+	put_u64(&w, h->generation);
 	finish(&w, buf);
 }
 
@@ -69,6 +71,7 @@ int pool_header_decode(const void *buf, struct pool_header *h, struct err *e)
 	h->legs = get_u8(&r);
 	get_zeroes(&r, 2);
 	h->created_ns = get_u64(&r);
+	h->generation = get_u64(&r);
 	get_zeroes(&r, (size_t)(r.end - r.p));
 	if (r.bad || h->segment_bytes < 16 * SEGMENT_BLOCK || h->segment_bytes > 1u << 30 ||
 		h->segment_bytes & (h->segment_bytes - 1) || !h->segments || h->leg >= h->legs)
@@ -108,7 +111,8 @@ int segment_header_decode(const void *buf, const uint8_t pool_uuid[16], uint32_t
 	h->epoch = get_u64(&r);
 	h->first_seq = get_u64(&r);
 	get_zeroes(&r, (size_t)(r.end - r.p));
-	if (r.bad || h->role > 2 || h->index != index || memcmp(h->pool_uuid, pool_uuid, 16)) /* I10 */
+	if (r.bad || h->role > 2 || h->index != index ||
+		memcmp(h->pool_uuid, pool_uuid, 16)) /* I10 */
 		return err_set(e, -EUCLEAN, "segment header %u: of another pool or place", index);
 	return 0;
 }

@@ -10,11 +10,12 @@
 enum { SEGMENT_BLOCK = 4096 };
 
 struct pool_header {
-	uint8_t uuid[16];		/* of the pool; the same on every leg */
+	uint8_t uuid[16]; /* of the pool; the same on every leg */
 	uint64_t segment_bytes;
 	uint32_t segments;
 	uint8_t leg, legs;
-	uint64_t created_ns;		/* wall clock */
+	uint64_t created_ns; /* wall clock */
+	uint64_t generation; /* raised on every leg that is there, at every open */
 };
 
 struct segment_header {

@@ -68,8 +68,8 @@ struct pool_io {
 	struct pool *pool;
 	struct bdev_req leg[POOL_LEGS_MAX];
 	struct iovec iov[POOL_LEGS_MAX];
-	uint8_t pending, at_leg;
-	bool raw;
+	uint8_t pending;
+	bool raw, pending_wait;
 	int status;
 	void *buf;
 };
@@ -98,7 +98,6 @@ uint32_t pool_segment_blocks(const struct pool *p); /* header block included */
 uint32_t pool_segments(const struct pool *p);
 uint32_t pool_free_segments(const struct pool *p);
 struct segment *pool_segment(struct pool *p, uint32_t index);
-uint64_t pool_unused_since_open(const struct pool *p);
 /* True when the pool keeps nothing over a restart (mem: on every leg). */
 bool pool_is_volatile(const struct pool *p);
 
@@ -114,8 +113,9 @@ int pool_take(struct pool *p, enum segment_role role, const uint8_t owner[16], u
 /* Give it back, now; pins must be 0.  Its header stays until somebody takes it. */
 void pool_give(struct pool *p, struct segment *s);
 
-/* Give it back and write a free header; done when durable enough for a clean restart. */
-void pool_give_durably(struct pool *p, struct segment *s, struct pool_io *io);
+/* Give it back and write a free header, so that a restart finds it free.  -ENOMEM: given, but done
+ * will not be called. */
+int pool_give_durably(struct pool *p, struct segment *s, struct pool_io *io) MUST_CHECK;
 
 void pool_wait(struct pool *p, struct pool_waiter *w);
 void pool_cancel_wait(struct pool *p, struct pool_waiter *w);
@@ -130,6 +130,9 @@ void pool_read(struct pool *p, struct pool_io *io, void *buf);
 /* Read one leg without checking (scans, replay). */
 void pool_read_raw(struct pool *p, struct pool_io *io, void *buf, unsigned leg);
 unsigned pool_legs(const struct pool *p);
+
+/* The block number in the pool that binds a record to its place. */
+uint64_t pool_place(const struct pool *p, const struct segment *s, uint32_t block);
 
 /* Write to one leg only (replay mends a leg from the other). */
 void pool_write_leg(struct pool *p, struct pool_io *io, void *buf, unsigned leg);
@@ -147,7 +150,9 @@ void pool_flush(struct pool *p, struct pool_io *io);
 int pool_find(struct pool *p, enum segment_role role, const uint8_t owner[16],
 	struct pool_journal *out) MUST_CHECK;
 
-/* Run an operation to its end by polling the loop (open paths only). */
+/* Run an operation to its end by polling the loop (open paths only):
+ *   pool_io_awaited(&io); pool_read(p, &io, buf); rc = pool_wait_io(p, &io); */
+void pool_io_awaited(struct pool_io *io);
 int pool_wait_io(struct pool *p, struct pool_io *io) MUST_CHECK;
 
 #endif

@@ -27,6 +27,7 @@ struct bdev_req {
 	struct iovec *iov;		/* valid until done; may be modified by the device (short I/O) */
 	int iovcnt;
 	void (*done)(struct bdev_req *r, int status);	/* 0 or -errno; fires once, never inside submit */
+	void *owner;			/* the caller's */
 	/* private to the device */
 	struct bdev *dev;
 	struct uring_op uring;

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * pool.c - segments and their owners; block I/O with a CRC behind every read.
+ *
+ * Opening is in open.c, which fills this structure.  A request is split into one bdev request per
+ * leg; a write is complete when every leg is (I1), a read is answered by the first leg whose blocks
+ * match their CRCs (I10).
+ */
+#include "pool/pool_impl.h"
+
+#include "format/segment.h"
+#include "sys/container.h"
+#include "sys/crc.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+const uint8_t *pool_uuid(const struct pool *p)
+{
+	return p->uuid;
+}
+uint32_t pool_segment_blocks(const struct pool *p)
+{
+	return p->seg_blocks;
+}
+uint32_t pool_segments(const struct pool *p)
+{
+	return p->nsegs;
+}
+uint32_t pool_free_segments(const struct pool *p)
+{
+	return p->nfree;
+}
+struct segment *pool_segment(struct pool *p, uint32_t index)
+{
+	return &p->segs[index];
+}
+unsigned pool_legs(const struct pool *p)
+{
+	return p->nlegs;
+}
+
+bool pool_is_volatile(const struct pool *p)
+{
+	for (unsigned i = 0; i < p->nlegs; i++)
+		if (!p->legs[i]->memory)
+			return false;
+	return true;
+}
+
+static uint64_t place_bytes(const struct pool *p, const struct segment *s, uint32_t block)
+{
+	return p->first_bytes + ((uint64_t)s->index * p->seg_blocks + block) * POOL_BLOCK;
+}
+
+uint64_t pool_place(const struct pool *p, const struct segment *s, uint32_t block)
+{
+	return (uint64_t)s->index * p->seg_blocks + block;
+}
+
+/* ---- CRCs: 0 means unknown, so a CRC that happens to be 0 is kept as 1 ---- */
+
+static uint32_t fold(uint32_t crc)
+{
+	return crc ? crc : 1;
+}
+
+static uint32_t *crc_slot(const struct pool *p, const struct segment *s, uint32_t block)
+{
+	return &p->crc[pool_place(p, s, block)];
+}
+
+uint32_t pool_crc(const struct pool *p, const struct segment *s, uint32_t block)
+{
+	return *crc_slot(p, s, block);
+}
+
+void pool_note_crcs(
+	struct pool *p, struct segment *s, uint32_t block, uint32_t blocks, const uint32_t *crcs)
+{
+	uint32_t *c = crc_slot(p, s, block);
+
+	for (uint32_t i = 0; i < blocks; i++)
+		c[i] = fold(crcs[i]);
+}
+
+static bool verify(const struct pool_io *io)
+{
+	const uint32_t *c = crc_slot(io->pool, io->seg, io->block);
+	const uint8_t *buf = io->buf;
+
+	for (uint32_t i = 0; i < io->blocks; i++)
+		if (!c[i] || fold(crc32c(0, buf + (size_t)i * POOL_BLOCK, POOL_BLOCK)) != c[i])
+			return false;
+	return true;
+}
+
+/* ---- I/O ---- */
+
+static void submit_leg(
+	struct pool_io *io, unsigned leg, enum bdev_op op, void (*done)(struct bdev_req *, int))
+{
+	struct pool *p = io->pool;
+	struct bdev_req *r = &io->leg[leg];
+	uint64_t len = (uint64_t)io->blocks * POOL_BLOCK;
+
+	io->iov[leg] = (struct iovec){.iov_base = io->buf, .iov_len = len};
+	r->op = op;
+	r->offset_bytes = op == BDEV_FLUSH ? 0 : place_bytes(p, io->seg, io->block);
+	r->len_bytes = op == BDEV_FLUSH ? 0 : len;
+	r->iov = &io->iov[leg];
+	r->iovcnt = op == BDEV_FLUSH ? 0 : 1;
+	r->done = done;
+	bdev_submit(p->legs[leg], r);
+}
+
+static struct pool_io *io_of(struct bdev_req *r, unsigned *leg)
+{
+	struct pool_io *io = r->owner;
+
+	*leg = (unsigned)(r - io->leg);
+	return io;
+}
+
+static void leg_done(struct bdev_req *r, int status)
+{
+	unsigned leg;
+	struct pool_io *io = io_of(r, &leg);
+
+	if (status < 0 && io->status == 0)
+		io->status = status;
+	if (--io->pending == 0)
+		io->done(io, io->status);
+}
+
+static void begin(struct pool *p, struct pool_io *io, void *buf)
+{
+	io->pool = p;
+	io->buf = buf;
+	io->status = 0;
+	for (unsigned i = 0; i < p->nlegs; i++)
+		io->leg[i].owner = io;
+}
+
+static void submit_legs(struct pool_io *io, unsigned nlegs, enum bdev_op op)
+{
+	io->pending = (uint8_t)nlegs;
+	for (unsigned i = 0; i < nlegs; i++)
+		submit_leg(io, i, op, leg_done);
+}
+
+static void check_range(const struct pool *p, const struct pool_io *io)
+{
+	assert(io->blocks && io->block + io->blocks <= p->seg_blocks);
+}
+
+static void write_blocks(struct pool *p, struct pool_io *io, void *buf)
+{
+	begin(p, io, buf);
+	submit_legs(io, io->seg->role == SEGMENT_CACHE ? 1 : p->nlegs, BDEV_WRITE);
+}
+
+void pool_write(struct pool *p, struct pool_io *io, void *buf, const uint32_t *crcs)
+{
+	check_range(p, io);
+	assert(io->block >= 1);
+	if (crcs) {
+		pool_note_crcs(p, io->seg, io->block, io->blocks, crcs);
+	} else {
+		uint32_t *c = crc_slot(p, io->seg, io->block);
+
+		for (uint32_t i = 0; i < io->blocks; i++)
+			c[i] = fold(crc32c(0, (uint8_t *)buf + (size_t)i * POOL_BLOCK, POOL_BLOCK));
+	}
+	write_blocks(p, io, buf);
+}
+
+void pool_write_leg(struct pool *p, struct pool_io *io, void *buf, unsigned leg)
+{
+	check_range(p, io);
+	begin(p, io, buf);
+	io->pending = 1;
+	submit_leg(io, leg, BDEV_WRITE, leg_done);
+}
+
+static void read_done(struct bdev_req *r, int status)
+{
+	unsigned leg;
+	struct pool_io *io = io_of(r, &leg);
+	struct pool *p = io->pool;
+
+	if (status == 0 && !io->raw && !verify(io))
+		status = -EBADMSG;
+	if (status < 0 && !io->raw && io->seg->role == SEGMENT_JOURNAL && leg + 1 < p->nlegs) {
+		submit_leg(io, leg + 1, BDEV_READ, read_done);
+		return;
+	}
+	io->seg->pins--;
+	io->done(io, status);
+}
+
+static void read_leg(struct pool *p, struct pool_io *io, void *buf, unsigned leg, bool raw)
+{
+	check_range(p, io);
+	begin(p, io, buf);
+	io->raw = raw;
+	io->seg->pins++;
+	submit_leg(io, leg, BDEV_READ, read_done);
+}
+
+void pool_read(struct pool *p, struct pool_io *io, void *buf)
+{
+	read_leg(p, io, buf, 0, false);
+}
+
+void pool_read_raw(struct pool *p, struct pool_io *io, void *buf, unsigned leg)
+{
+	read_leg(p, io, buf, leg, true);
+}
+
+void pool_flush(struct pool *p, struct pool_io *io)
+{
+	begin(p, io, NULL);
+	submit_legs(io, p->nlegs, BDEV_FLUSH); /* I2 */
+}
+
+/* ---- waiting on the loop (open paths) ---- */
+
+int pool_wait_io(struct pool *p, struct pool_io *io)
+{
+	while (io->pending_wait)
+		loop_poll(p->loop, LOOP_FOREVER);
+	return io->status;
+}
+
+void pool_io_woken(struct pool_io *io, int status)
+{
+	io->status = status;
+	io->pending_wait = false;
+}
+
+void pool_io_awaited(struct pool_io *io)
+{
+	io->pending_wait = true;
+	io->done = pool_io_woken;
+}
+
+/* ---- segments ---- */
+
+void pool_add_client(struct pool *p, struct pool_client *c)
+{
+	c->next = p->clients;
+	p->clients = c;
+}
+
+void pool_remove_client(struct pool *p, struct pool_client *c)
+{
+	struct pool_client **q = &p->clients;
+
+	while (*q && *q != c)
+		q = &(*q)->next;
+	if (*q)
+		*q = c->next;
+}
+
+/* Ask whoever can spare most: so neither the cache nor clean journals starve the other. */
+static bool reclaim_one(struct pool *p)
+{
+	for (;;) {
+		struct pool_client *best = NULL;
+		uint32_t most = 0;
+
+		for (struct pool_client *c = p->clients; c; c = c->next) {
+			uint32_t n = c->reclaimable(c);
+
+			if (n > most) {
+				most = n;
+				best = c;
+			}
+		}
+		if (!best)
+			return false;
+		if (best->reclaim(best))
+			return true;
+		/* It overestimated; whoever else has something is asked, in order. */
+		for (struct pool_client *c = p->clients; c; c = c->next)
+			if (c != best && c->reclaimable(c) && c->reclaim(c))
+				return true;
+		return false;
+	}
+}
+
+void pool_push_free(struct pool *p, struct segment *s)
+{
+	s->prev = NULL;
+	s->next = NULL;
+	s->user = NULL;
+	s->role = SEGMENT_FREE;
+	*p->free_tail = s;
+	p->free_tail = &s->next;
+	p->nfree++;
+}
+
+static struct segment *pop_free(struct pool *p)
+{
+	struct segment *s = p->free;
+
+	if (!s)
+		return NULL;
+	p->free = s->next;
+	if (!p->free)
+		p->free_tail = &p->free;
+	p->nfree--;
+	s->next = NULL;
+	return s;
+}
+
+static void header_done(struct bdev_req *r, int status)
+{
+	unsigned leg;
+	struct pool_io *io = io_of(r, &leg);
+
+	if (io->pending == 1)
+		free(io->buf);
+	leg_done(r, status);
+}
+
+/* Headers go to every leg, whatever the role, so that each leg alone tells who owns what.  The
+ * memory is allocated: once per segment, not per I/O. */
+static int write_header(struct pool *p, struct segment *s, struct pool_io *io)
+{
+	struct segment_header h = {.index = s->index,
+		.role = s->role,
+		.alloc = s->alloc,
+		.epoch = s->epoch,
+		.first_seq = s->first_seq};
+	void *buf;
+
+	if (posix_memalign(&buf, POOL_BLOCK, POOL_BLOCK))
+		return -ENOMEM;
+	memcpy(h.pool_uuid, p->uuid, 16);
+	memcpy(h.owner, s->owner, 16);
+	segment_header_encode(&h, buf);
+	io->seg = s;
+	io->block = 0;
+	io->blocks = 1;
+	begin(p, io, buf);
+	io->pending = (uint8_t)p->nlegs;
+	for (unsigned i = 0; i < p->nlegs; i++)
+		submit_leg(io, i, BDEV_WRITE, header_done);
+	return 0;
+}
+
+int pool_take(struct pool *p, enum segment_role role, const uint8_t owner[16], uint64_t epoch,
+	uint64_t first_seq, struct segment **out, struct pool_io *io)
+{
+	struct segment *s;
+
+	if (!p->free && !reclaim_one(p))
+		return -ENOSPC;
+	s = pop_free(p);
+	assert(s && s->pins == 0);
+	s->role = (uint8_t)role;
+	memcpy(s->owner, owner, 16);
+	s->epoch = epoch;
+	s->alloc = ++p->last_alloc;
+	s->first_seq = first_seq;
+	memset(crc_slot(p, s, 0), 0, p->seg_blocks * sizeof(uint32_t));
+	*out = s;
+	if (write_header(p, s, io) < 0) {
+		pool_give(p, s);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static void wake_waiters(struct loop_task *t)
+{
+	struct pool *p = container_of(t, struct pool, wake_task);
+	struct pool_waiter *w = p->waiters;
+
+	p->waiters = NULL;
+	p->waiters_tail = &p->waiters;
+	while (w) {
+		struct pool_waiter *next = w->next;
+
+		w->waiting = false;
+		w->wake(w);
+		w = next;
+	}
+}
+
+void pool_give(struct pool *p, struct segment *s)
+{
+	assert(s->role != SEGMENT_FREE && s->pins == 0);
+	pool_push_free(p, s);
+	if (p->waiters)
+		loop_defer(p->loop, &p->wake_task);
+}
+
+int pool_give_durably(struct pool *p, struct segment *s, struct pool_io *io)
+{
+	pool_give(p, s);
+	memset(s->owner, 0, 16);
+	s->alloc = ++p->last_alloc;
+	return write_header(p, s, io);
+}
+
+void pool_wait(struct pool *p, struct pool_waiter *w)
+{
+	if (w->waiting)
+		return;
+	w->waiting = true;
+	w->next = NULL;
+	*p->waiters_tail = w;
+	p->waiters_tail = &w->next;
+}
+
+void pool_cancel_wait(struct pool *p, struct pool_waiter *w)
+{
+	struct pool_waiter **q = &p->waiters;
+
+	if (!w->waiting)
+		return;
+	while (*q != w)
+		q = &(*q)->next;
+	*q = w->next;
+	if (!*q)
+		p->waiters_tail = q;
+	w->waiting = false;
+}
+
+void pool_init_lists(struct pool *p)
+{
+	p->free_tail = &p->free;
+	p->waiters_tail = &p->waiters;
+	p->wake_task.run = wake_waiters;
+}
+
+static int by_alloc(const void *a, const void *b)
+{
+	const struct segment *x = *(struct segment *const *)a, *y = *(struct segment *const *)b;
+
+	return x->alloc < y->alloc ? -1 : x->alloc > y->alloc;
+}
+
+int pool_find(
+	struct pool *p, enum segment_role role, const uint8_t owner[16], struct pool_journal *out)
+{
+	*out = (struct pool_journal){.segs = calloc(p->nsegs, sizeof(struct segment *))};
+	if (!out->segs)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < p->nsegs; i++)
+		if (p->segs[i].role == role && (!owner || !memcmp(p->segs[i].owner, owner, 16)))
+			out->segs[out->count++] = &p->segs[i];
+	qsort(out->segs, out->count, sizeof(struct segment *), by_alloc);
+	return 0;
+}
