@@ -7,7 +7,24 @@ DESTDIR ?=
 CC      ?= gcc
 CFLAGS  ?= -O2 -g
 WERROR  ?= $(if $(CI),-Werror)
-VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+PROFILE ?= quick
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+# Where `make install` puts things; SYSLIBDIR is where the dynamic loader finds a plain `lsvd` for fio.
+BINDIR     ?= $(PREFIX)/bin
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR     ?= $(PREFIX)/share/man
+FIODIR     ?= $(LIBDIR)/fio
+SYSLIBDIR  ?= /usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null)
+
+RELEASE := $(shell cat VERSION)
+COMMIT  := $(shell git describe --always --dirty 2>/dev/null)
+VERSION := $(RELEASE)$(if $(COMMIT),-$(COMMIT))
+SOMAJOR := 0
 
 # -Wno-stringop-overflow: GCC 12 misjudges the bounds of inlined cursors (sys/bytes.h)
 WARN  := -Wall -Wextra -Wshadow -Wvla -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -16,58 +33,206 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread -MMD -M
              $(WARN) $(CFLAGS) $(SAN)
 LIBS  := -luring -ljansson -lisal -lpthread -lm
 
+# V=1 shows the whole commands.
+Q := $(if $(V),,@)
+quiet := $(V)$(findstring s,$(filter-out --%,$(firstword -$(MAKEFLAGS))))
+note = $(if $(quiet),,@printf '  %-5s %s\n' $(1) $(patsubst $(O)/%,%,$@))
+
 .DEFAULT_GOAL := all
 .SECONDARY:
 .SUFFIXES:
+.DELETE_ON_ERROR:
 
 lib_src  := $(wildcard core/sys/*.c core/store/*.c core/format/*.c core/map/*.c core/pool/*.c \
             core/journal/*.c core/cache/*.c core/volume/*.c core/image/*.c)
 tool_src := $(wildcard cli/*.c trace/*.c reorg/*.c results/*.c)
-test_src := $(wildcard core/test/test_*.c trace/test/test_*.c reorg/test/test_*.c results/test/test_*.c)
+test_src := $(wildcard $(addsuffix /test/test_*.c,core cli trace reorg results fio-engine))
+fuzz_src := $(wildcard $(addsuffix /test/fuzz_*.c,core cli trace reorg results))
 test_lib := $(filter-out $(wildcard core/test/test_*.c core/test/fuzz_*.c core/test/bench_*.c),$(wildcard core/test/*.c))
+man_src  := $(wildcard docs/*.1 docs/*.3 docs/*.5)
 
 obj = $(patsubst %.c,$(O)/%.o,$(1))
 tests := $(patsubst %.c,$(O)/test/%,$(notdir $(test_src)))
 
-all: $(O)/liblsvd.a $(O)/liblsvd.so $(O)/lsvd  ## build the library and the tool
+all: $(O)/liblsvd.a $(O)/liblsvd.so $(O)/lsvd engine  ## build the library, the tool and the fio engine
 
-$(O)/%.o: %.c
+# What the compiler is called with; objects are built again when it changes.
+$(O)/.flags: FORCE
+	@command -v $(firstword $(CC)) >/dev/null || { echo "make: no compiler '$(CC)'; run: ci/setup build" >&2; exit 1; }
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	@echo '$(CC) $(ALL_CFLAGS)' > $@.new; cmp -s $@.new $@ || cp $@.new $@
+$(O)/.version: FORCE
+	@mkdir -p $(@D)
+	@echo '$(VERSION)' > $@.new; cmp -s $@.new $@ || cp $@.new $@
 
-$(O)/cli/main.o: ALL_CFLAGS += -DLSVD_VERSION='"$(VERSION)"'
+$(O)/%.o: %.c $(O)/.flags
+	@mkdir -p $(@D)
+	$(call note,CC)
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(O)/cli/main.o: private ALL_CFLAGS += -DLSVD_VERSION='"$(VERSION)"'
+$(O)/cli/main.o: $(O)/.version
 
 $(O)/liblsvd.a: $(call obj,$(lib_src))
 	@rm -f $@
-	ar rcs $@ $^
+	$(call note,AR)
+	$(Q)ar rcs $@ $^
 
 $(O)/liblsvd.so: $(call obj,$(lib_src)) core/lsvd.map
-	$(CC) -shared $(SAN) -Wl,-soname,liblsvd.so.0 -Wl,--version-script=core/lsvd.map -o $@ \
+	$(call note,LD)
+	$(Q)$(CC) -shared $(SAN) -Wl,-soname,liblsvd.so.$(SOMAJOR) -Wl,--version-script=core/lsvd.map -o $@ \
 	  $(call obj,$(lib_src)) $(LIBS)
+	@ln -sf liblsvd.so $(O)/liblsvd.so.$(SOMAJOR)
 
 $(O)/lsvd: $(call obj,$(tool_src)) $(O)/liblsvd.a
-	$(CC) $(SAN) -o $@ $^ $(LIBS)
+	$(call note,LD)
+	$(Q)$(CC) $(SAN) -o $@ $^ $(LIBS)
+
+# The fio engine: one object named as each fio wants it.  It needs the headers of the installed fio (see the script),
+# whose own warnings are not ours; it is not built with a sanitizer, which fio does not carry.
+engine_src := $(wildcard fio-engine/lsvd.c)
+ifneq ($(engine_src),)
+FIO_INC ?= $(shell ci/fio-headers --cached)
+endif
+engine_dir := $(O)/lsvd-engine
+ifneq ($(and $(engine_src),$(FIO_INC)),)
+ifeq ($(SAN),)
+engine_so := $(engine_dir)/fio-lsvd.so
+endif
+endif
+engine_cflags = $(filter-out -Wconversion -Wundef -Wshadow -Wvla,$(ALL_CFLAGS)) -isystem $(FIO_INC) -include config-host.h
+
+engine: $(engine_so)  ## build the fio engine (its headers: make fio-headers)
+ifeq ($(engine_so),)
+ifneq ($(engine_src),)
+	@$(if $(SAN),:,echo "note: no headers of the installed fio (package fio, then: make fio-headers); the fio engine is left out")
+endif
+endif
+
+fio-headers:  ## fetch the headers of the installed fio, once
+	@ci/fio-headers
+
+$(engine_dir)/.flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(engine_cflags)' > $@.new; cmp -s $@.new $@ || cp $@.new $@
+$(engine_dir)/lsvd.o: fio-engine/lsvd.c $(engine_dir)/.flags
+	$(call note,CC)
+	$(Q)$(CC) $(engine_cflags) -c -o $@ $<
+$(engine_dir)/fio-lsvd.so: $(engine_dir)/lsvd.o $(O)/liblsvd.a fio-engine/lsvd.map
+	$(call note,LD)
+	$(Q)$(CC) -shared -Wl,--version-script=fio-engine/lsvd.map -o $@ $< $(O)/liblsvd.a $(LIBS)
+	@ln -sf fio-lsvd.so $(engine_dir)/lsvd
 
 # A test links everything but the tool's main, so that it can reach any room of the house.
-vpath test_%.c core/test trace/test reorg/test results/test
 test_objs := $(call obj,$(test_lib) $(filter-out cli/main.c,$(tool_src)))
 define test_rule
 $(O)/test/$(basename $(notdir $(1))): $(O)/$(basename $(1)).o $$(test_objs) $(O)/liblsvd.a
 	@mkdir -p $$(@D)
-	$$(CC) $$(SAN) -o $$@ $$^ $$(LIBS) -lcmocka
+	$$(call note,LD)
+	$$(Q)$$(CC) $$(SAN) -o $$@ $$^ $$(LIBS) -lcmocka
 endef
 $(foreach t,$(test_src),$(eval $(call test_rule,$(t))))
 
-unit: $(tests)  ## build the unit tests
+# A fuzzer is the same with libFuzzer's main; `make fuzz` builds it in a folder of its own.
+define fuzz_rule
+$(O)/fuzz/$(basename $(notdir $(1))): $(O)/$(basename $(1)).o $$(filter-out $(O)/core/test/main.o,$$(test_objs)) $(O)/liblsvd.a
+	@mkdir -p $$(@D)
+	$$(call note,LD)
+	$$(Q)$$(CC) -fsanitize=fuzzer,address -o $$@ $$^ $$(LIBS) -lcmocka
+endef
+$(foreach t,$(fuzz_src),$(eval $(call fuzz_rule,$(t))))
 
-check: all unit  ## quick tests: no network, no root, under a minute
+unit: $(tests)  ## build the unit tests
+fuzzers: $(patsubst %.c,$(O)/fuzz/%,$(notdir $(fuzz_src)))
+
+check: all unit lint-includes  ## quick tests: no network, no root, under a minute
 	@ci/check $(O)
 
+test:  ## everything, with its set-up: packages when root, fio's headers
+	@O=$(O) ci/test
+
+bench:  ## benchmark this commit, with its set-up: PROFILE=quick or full
+	@ci/setup bench
+	@ci/fio-headers >/dev/null
+	@$(MAKE) --no-print-directory -s $(jobs) all
+	@O=$(O) ci/bench $(PROFILE)
+
+# Half the machine's checks run beside a compiler: use all cores unless the caller said how many.
+jobs = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+
+asan:  ## quick tests under the address and leak sanitizers
+	@$(MAKE) --no-print-directory $(jobs) O=$(O)-asan CFLAGS='-O1 -g -fno-omit-frame-pointer' SAN=-fsanitize=address unit
+	@ci/check $(O)-asan
+
+ubsan:  ## quick tests under the undefined behaviour sanitizer
+	@$(MAKE) --no-print-directory $(jobs) O=$(O)-ubsan CFLAGS='-O1 -g' SAN='-fsanitize=undefined -fno-sanitize-recover=all' unit
+	@ci/check $(O)-ubsan
+
+tsan:  ## quick tests under the thread sanitizer
+	@$(MAKE) --no-print-directory $(jobs) O=$(O)-tsan CFLAGS='-O1 -g' SAN=-fsanitize=thread WARN=-w unit
+	@ci/check $(O)-tsan 1
+
+fuzz:  ## run every fuzzer for FUZZ_SECONDS=10
+	@command -v clang >/dev/null || { echo "make: no clang (packages clang libclang-rt-dev); the fuzzers are left out" >&2; exit 1; }
+	@$(MAKE) --no-print-directory $(jobs) O=$(O)-fuzz CC=clang CFLAGS='-O1 -g' SAN=-fsanitize=fuzzer-no-link,address WARN=-w fuzzers
+	@ci/fuzz $(O)-fuzz
+
+lint-includes:
+	@ci/lint-includes
+
+lint:  ## what a compiler does not check: includes, sizes, shell, cppcheck
+	@ci/lint
+
+fmt:  ## format the sources with clang-format
+	@command -v clang-format >/dev/null || { echo "make: no clang-format (package clang-format)" >&2; exit 1; }
+	find $(wildcard core cli trace reorg results fio-engine gateway) -name '*.[ch]' | xargs clang-format -i
+
+setup:  ## install what building and testing needs (as root)
+	@ci/setup test
+
+$(O)/lsvd.pc: core/lsvd.pc.in VERSION FORCE
+	@mkdir -p $(@D)
+	@sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(RELEASE)|' $< > $@
+$(O)/fio-lsvd: fio-engine/fio-lsvd.in FORCE
+	@mkdir -p $(@D)
+	@sed -e 's|@FIODIR@|$(FIODIR)|' $< > $@
+
+man_dest = $(foreach m,$(man_src),$(MANDIR)/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m)))
+install: all $(O)/lsvd.pc $(O)/fio-lsvd  ## install to PREFIX (/usr/local) under DESTDIR
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR))
+	install -m 755 $(O)/lsvd $(DESTDIR)$(BINDIR)/lsvd
+	install -m 644 core/lsvd.h $(DESTDIR)$(INCLUDEDIR)/lsvd.h
+	install -m 644 $(O)/liblsvd.a $(DESTDIR)$(LIBDIR)/liblsvd.a
+	install -m 644 $(O)/liblsvd.so $(DESTDIR)$(LIBDIR)/liblsvd.so.$(RELEASE)
+	ln -sf liblsvd.so.$(RELEASE) $(DESTDIR)$(LIBDIR)/liblsvd.so.$(SOMAJOR)
+	ln -sf liblsvd.so.$(SOMAJOR) $(DESTDIR)$(LIBDIR)/liblsvd.so
+	install -m 644 $(O)/lsvd.pc $(DESTDIR)$(LIBDIR)/pkgconfig/lsvd.pc
+	$(foreach m,$(man_dest),install -D -m 644 docs/$(notdir $(m)) $(DESTDIR)$(m) &&) :
+ifneq ($(engine_so),)
+	install -d $(DESTDIR)$(FIODIR)
+	install -m 644 $(engine_so) $(DESTDIR)$(FIODIR)/fio-lsvd.so
+	ln -sf fio-lsvd.so $(DESTDIR)$(FIODIR)/lsvd
+	install -m 755 $(O)/fio-lsvd $(DESTDIR)$(BINDIR)/fio-lsvd
+	@d=$(DESTDIR)$(SYSLIBDIR); [ -z '$(DESTDIR)' ] || mkdir -p $$d; \
+	if [ -w $$d ]; then echo "ln -sfn $(FIODIR)/fio-lsvd.so $$d/lsvd"; ln -sfn $(FIODIR)/fio-lsvd.so $$d/lsvd; \
+	else echo "note: $$d is not writable, so plain fio does not find the engine; use $(BINDIR)/fio-lsvd"; fi
+endif
+	@[ -n '$(DESTDIR)' ] || [ "$$(id -u)" != 0 ] || /sbin/ldconfig || true
+
+uninstall:  ## remove what install put there
+	rm -f $(addprefix $(DESTDIR),$(BINDIR)/lsvd $(BINDIR)/fio-lsvd $(INCLUDEDIR)/lsvd.h $(LIBDIR)/liblsvd.a $(LIBDIR)/liblsvd.so \
+	  $(LIBDIR)/liblsvd.so.$(SOMAJOR) $(LIBDIR)/liblsvd.so.$(RELEASE) $(LIBDIR)/pkgconfig/lsvd.pc $(FIODIR)/fio-lsvd.so \
+	  $(FIODIR)/lsvd $(man_dest))
+	@d=$(DESTDIR)$(SYSLIBDIR)/lsvd; [ "$$(readlink $$d)" != $(FIODIR)/fio-lsvd.so ] || { echo "rm -f $$d"; rm -f $$d; }
+	@rmdir $(DESTDIR)$(FIODIR) 2>/dev/null || true
+
 clean:  ## remove what was built
-	rm -rf $(O)
+	rm -rf $(O) $(O)-asan $(O)-ubsan $(O)-tsan $(O)-fuzz
 
 help:  ## this list
-	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort | expand -t 12
+	@echo "make [TARGET] [O=build] [PREFIX=/usr/local] [DESTDIR=] [CI=1: warnings are errors] [V=1: show commands]"
+	@grep -hE '^[a-z_-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## */\t/' | sort | expand -t 16
 
-.PHONY: all unit check clean help
--include $(shell find $(O) -name '*.d' 2>/dev/null)
+.PHONY: all engine fio-headers unit fuzzers check test bench asan ubsan tsan fuzz lint-includes lint fmt setup \
+        install uninstall clean help FORCE
+-include $(shell [ ! -d $(O) ] || find $(O) -name '*.d')
