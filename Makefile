@@ -13,12 +13,14 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 
-# Where `make install` puts things; SYSLIBDIR is where the dynamic loader finds a plain `lsvd` for fio.
+# Where `make install` puts things: FIODIR for a fio with dynamic engines, ENGINEDIR for the wrapper fio-lsvd, and
+# SYSLIBDIR where the dynamic loader finds `lsvd` for any other fio.
 BINDIR     ?= $(PREFIX)/bin
 LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR     ?= $(PREFIX)/share/man
 FIODIR     ?= $(LIBDIR)/fio
+ENGINEDIR  := $(PREFIX)/lib/lsvd
 SYSLIBDIR  ?= /usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null)
 
 RELEASE := $(shell cat VERSION)
@@ -100,7 +102,8 @@ ifeq ($(SAN),)
 engine_so := $(engine_dir)/fio-lsvd.so
 endif
 endif
-engine_cflags = $(filter-out -Wconversion -Wundef -Wshadow -Wvla,$(ALL_CFLAGS)) -isystem $(FIO_INC) -include config-host.h
+engine_cflags = $(filter-out -Wconversion -Wundef -Wshadow -Wvla,$(ALL_CFLAGS)) -isystem $(FIO_INC) -include config-host.h \
+                -DLSVD_BUILT_FOR='"$(notdir $(FIO_INC))"'
 
 engine: $(engine_so)  ## build the fio engine (its headers: make fio-headers)
 ifeq ($(engine_so),)
@@ -118,9 +121,9 @@ $(engine_dir)/.flags: FORCE
 $(engine_dir)/lsvd.o: fio-engine/lsvd.c $(engine_dir)/.flags
 	$(call note,CC)
 	$(Q)$(CC) $(engine_cflags) -c -o $@ $<
-$(engine_dir)/fio-lsvd.so: $(engine_dir)/lsvd.o $(O)/liblsvd.a fio-engine/lsvd.map
+$(engine_dir)/fio-lsvd.so: $(engine_dir)/lsvd.o $(O)/liblsvd.a fio-engine/engine.map
 	$(call note,LD)
-	$(Q)$(CC) -shared -Wl,--version-script=fio-engine/lsvd.map -o $@ $< $(O)/liblsvd.a $(LIBS)
+	$(Q)$(CC) -shared -Wl,--version-script=fio-engine/engine.map -o $@ $< $(O)/liblsvd.a $(LIBS)
 	@ln -sf fio-lsvd.so $(engine_dir)/lsvd
 
 # A test links everything but the tool's main, so that it can reach any room of the house.
@@ -161,11 +164,11 @@ bench:  ## benchmark this commit, with its set-up: PROFILE=quick or full
 jobs = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 asan:  ## quick tests under the address and leak sanitizers
-	@$(MAKE) --no-print-directory $(jobs) O=$(O)-asan CFLAGS='-O1 -g -fno-omit-frame-pointer' SAN=-fsanitize=address unit
+	@$(MAKE) --no-print-directory $(jobs) O=$(O)-asan CFLAGS='-O1 -g -fno-omit-frame-pointer' SAN=-fsanitize=address WERROR= unit
 	@ci/check $(O)-asan
 
 ubsan:  ## quick tests under the undefined behaviour sanitizer
-	@$(MAKE) --no-print-directory $(jobs) O=$(O)-ubsan CFLAGS='-O1 -g' SAN='-fsanitize=undefined -fno-sanitize-recover=all' unit
+	@$(MAKE) --no-print-directory $(jobs) O=$(O)-ubsan CFLAGS='-O1 -g' SAN='-fsanitize=undefined -fno-sanitize-recover=all' WERROR= unit
 	@ci/check $(O)-ubsan
 
 tsan:  ## quick tests under the thread sanitizer
@@ -193,12 +196,9 @@ setup:  ## install what building and testing needs (as root)
 $(O)/lsvd.pc: core/lsvd.pc.in VERSION FORCE
 	@mkdir -p $(@D)
 	@sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(RELEASE)|' $< > $@
-$(O)/fio-lsvd: fio-engine/fio-lsvd.in FORCE
-	@mkdir -p $(@D)
-	@sed -e 's|@FIODIR@|$(FIODIR)|' $< > $@
 
 man_dest = $(foreach m,$(man_src),$(MANDIR)/man$(patsubst .%,%,$(suffix $(m)))/$(notdir $(m)))
-install: all $(O)/lsvd.pc $(O)/fio-lsvd  ## install to PREFIX (/usr/local) under DESTDIR
+install: all $(O)/lsvd.pc  ## install to PREFIX (/usr/local) under DESTDIR
 	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR))
 	install -m 755 $(O)/lsvd $(DESTDIR)$(BINDIR)/lsvd
 	install -m 644 core/lsvd.h $(DESTDIR)$(INCLUDEDIR)/lsvd.h
@@ -211,8 +211,9 @@ install: all $(O)/lsvd.pc $(O)/fio-lsvd  ## install to PREFIX (/usr/local) under
 ifneq ($(engine_so),)
 	install -d $(DESTDIR)$(FIODIR)
 	install -m 644 $(engine_so) $(DESTDIR)$(FIODIR)/fio-lsvd.so
-	ln -sf fio-lsvd.so $(DESTDIR)$(FIODIR)/lsvd
-	install -m 755 $(O)/fio-lsvd $(DESTDIR)$(BINDIR)/fio-lsvd
+	install -d $(DESTDIR)$(ENGINEDIR)
+	ln -sf $(FIODIR)/fio-lsvd.so $(DESTDIR)$(ENGINEDIR)/lsvd
+	install -m 755 fio-engine/fio-lsvd $(DESTDIR)$(BINDIR)/fio-lsvd
 	@d=$(DESTDIR)$(SYSLIBDIR); [ -z '$(DESTDIR)' ] || mkdir -p $$d; \
 	if [ -w $$d ]; then echo "ln -sfn $(FIODIR)/fio-lsvd.so $$d/lsvd"; ln -sfn $(FIODIR)/fio-lsvd.so $$d/lsvd; \
 	else echo "note: $$d is not writable, so plain fio does not find the engine; use $(BINDIR)/fio-lsvd"; fi
@@ -222,9 +223,9 @@ endif
 uninstall:  ## remove what install put there
 	rm -f $(addprefix $(DESTDIR),$(BINDIR)/lsvd $(BINDIR)/fio-lsvd $(INCLUDEDIR)/lsvd.h $(LIBDIR)/liblsvd.a $(LIBDIR)/liblsvd.so \
 	  $(LIBDIR)/liblsvd.so.$(SOMAJOR) $(LIBDIR)/liblsvd.so.$(RELEASE) $(LIBDIR)/pkgconfig/lsvd.pc $(FIODIR)/fio-lsvd.so \
-	  $(FIODIR)/lsvd $(man_dest))
+	  $(ENGINEDIR)/lsvd $(man_dest))
 	@d=$(DESTDIR)$(SYSLIBDIR)/lsvd; [ "$$(readlink $$d)" != $(FIODIR)/fio-lsvd.so ] || { echo "rm -f $$d"; rm -f $$d; }
-	@rmdir $(DESTDIR)$(FIODIR) 2>/dev/null || true
+	@rmdir $(DESTDIR)$(FIODIR) $(DESTDIR)$(ENGINEDIR) 2>/dev/null || true
 
 clean:  ## remove what was built
 	rm -rf $(O) $(O)-asan $(O)-ubsan $(O)-tsan $(O)-fuzz
