@@ -215,18 +215,17 @@ static void bump(_Atomic uint64_t *counter)
 	atomic_store_explicit(counter, v + 1, memory_order_relaxed);
 }
 
-void trace_recorder_record(struct trace_recorder *t, const struct trace_record *r)
+void trace_recorder_record(struct trace_recorder *t, struct trace_record *r)
 {
-	struct trace_record rel = *r;
 	int rc;
 
-	rel.submit_ns = r->submit_ns > t->start_ns ? r->submit_ns - t->start_ns : 0;
+	r->submit_ns = r->submit_ns > t->start_ns ? r->submit_ns - t->start_ns : 0;
 	if (r->complete_ns)
-		rel.complete_ns = r->complete_ns > t->start_ns ? r->complete_ns - t->start_ns : 1;
-	rc = add(t, &rel);
+		r->complete_ns = r->complete_ns > t->start_ns ? r->complete_ns - t->start_ns : 1;
+	rc = add(t, r);
 	if (rc == 0) {
 		end_slot(t);
-		rc = add(t, &rel);
+		rc = add(t, r);
 	}
 	bump(rc == 1 ? &t->records : &t->dropped);
 }

@@ -48,9 +48,9 @@ struct trace_recorder_stats {
 int trace_recorder_open(const char *path, const struct trace_recorder_options *opt,
 	struct trace_recorder **out, struct err *e) MUST_CHECK;
 
-/* r's times are loop times; they become times since start_ns (what was submitted before counts as
- * submitted then). */
-void trace_recorder_record(struct trace_recorder *t, const struct trace_record *r);
+/* r's times are loop times; they become times since start_ns, in place (a copy would cost as much as
+ * the coding).  What was submitted before start_ns counts as submitted then. */
+void trace_recorder_record(struct trace_recorder *t, struct trace_record *r);
 
 void trace_recorder_stats(const struct trace_recorder *t, struct trace_recorder_stats *st);
 
