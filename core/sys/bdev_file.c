@@ -254,8 +254,12 @@ int bdev_file_open(const char *path, unsigned flags, uint64_t create_bytes, stru
 	if (flags & BDEV_READONLY)
 		flags &= ~(unsigned)BDEV_CREATE;
 	f.fd = open_direct(path, open_flags(path, flags), e);
-	if (f.fd == -ENOENT && (flags & BDEV_CREATE))
+	if (f.fd == -ENOENT && (flags & BDEV_CREATE)) {
 		f.fd = open_direct(path, O_RDWR | O_CREAT, e);
+		/* A file system without O_DIRECT makes the file, and then refuses to open it. */
+		if (f.fd == -EINVAL)
+			unlink(path);
+	}
 	if (f.fd < 0)
 		return f.fd;
 	rc = prepare(path, flags, create_bytes, &f, e);

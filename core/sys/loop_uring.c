@@ -245,11 +245,10 @@ static int uring_wait(struct loop *l, uint64_t until_ns)
 		return 0;
 	rc = enter_and_wait(u, until_ns);
 	loop_awake(l);
-	if (rc == -EINTR)
-		return rc;
-	if (rc < 0 && rc != -ETIME)
+	if (rc < 0 && rc != -ETIME && rc != -EINTR)
 		back_off(u, rc);
-	return 0;
+	/* Nothing came and it is not yet time: a signal.  The kernel hides it when it submitted. */
+	return !io_uring_cq_ready(&u->ring) && uring_clock(l) < until_ns ? -EINTR : 0;
 }
 
 static void uring_wake(struct loop *l)
