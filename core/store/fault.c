@@ -187,7 +187,7 @@ static void answered(struct store_req *in, int64_t status)
 
 	if (status >= 0)
 		remember(f, q->out);
-	if (status >= 0 && q->out->op == STORE_LIST)
+	if (!status && q->out->op == STORE_LIST)
 		status = tell_ghost(q, NULL);
 	q->status = status;
 	if (status >= 0 && q->fate == FAIL_AFTER) {

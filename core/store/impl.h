@@ -10,10 +10,9 @@
 #define LSVD_STORE_IMPL_H
 
 #include "store/store.h"
+#include "sys/container.h"
 
 #include <stddef.h>
-
-#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* Count and finish: done() may submit again, or free the request. */
 void store_complete(struct store_req *r, int64_t status);

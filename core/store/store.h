@@ -13,6 +13,7 @@
  *   STORE_PUT     create `name` with the iov's bytes, durable when done; -EEXIST if it exists (I7)
  *   STORE_GET     read up to len bytes from off into iov; status = bytes read (short at the end);
  *                 -ENOENT.  size_bytes = the object's whole size; tag = its version
+ *                 (for SWAP only when the whole object was read); the rest of iov is undefined
  *   STORE_DELETE  durable when done; deleting what is not there is fine (status 0)
  *   STORE_LIST    item(r, name, size) for every object whose name begins with `name`, sorted; item()
  *                 returning non-zero ends the list, and is its status

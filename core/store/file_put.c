@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * file_put.c - PUT and DELETE of the file store, and the spare files between them.
+ *
+ *   PUT     [rename a spare to t-N | create t-N] -> allocate -> write in pieces -> truncate ->
+ * fdatasync
+ *           -> rename to the object's name, never replacing (I7) -> fsync of the image's directory
+ *   DELETE  [rename to s-N | unlink] -> fsync of the image's directory -> (s-N may be written
+ * again)
+ *
+ * Writing a file for the first time pays for allocation and for turning unwritten extents into
+ * written ones; writing it again does not.  So a few deleted files are kept as spares.  A deleted
+ * object's file may be written again only after its new name is durable: a crash must not bring the
+ * object back with other bytes.  It is unlinked instead while somebody reads it.
+ *
+ * The directory's fsync is shared: one serves all that were renamed or unlinked before it began.
+ *
+ * Other processes may clean .spare at any time (they claim by rename, too): a PUT whose file went
+ * away under it starts again, once, with a new file.
+ */
+#include "store/file_impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PIECE_BYTES = 512 << 10, IN_FLIGHT = 1, IN_FLIGHT_MAX = 16 };
+
+static struct file_op *op_of(struct call *c)
+{
+	return container_of(c, struct file_op, call);
+}
+
+/* ---- the directory's fsync ---- */
+
+static void sync_start(struct file_image *i);
+
+static void sync_finish(struct file_image *i, int res)
+{
+	struct file_op *f = i->serving;
+
+	if (i->fd >= 0)
+		close(i->fd);
+	i->fd = -1;
+	i->serving = NULL;
+	i->busy = false;
+	if (i->waiting)
+		sync_start(i);
+	while (f) {
+		struct file_op *next = f->next;
+
+		f->call.then(&f->call, res);
+		f = next;
+	}
+}
+
+static void synced(struct call *c, int res)
+{
+	sync_finish(container_of(c, struct file_image, call), res);
+}
+
+static void sync_opened(struct call *c, int res)
+{
+	struct file_image *i = container_of(c, struct file_image, call);
+
+	if (res < 0) {
+		sync_finish(i, res);
+		return;
+	}
+	i->fd = res;
+	c->then = synced;
+	file_call_fsync(i->fs, c, i->fd, false);
+}
+
+static void sync_start(struct file_image *i)
+{
+	i->busy = true;
+	i->serving = i->waiting;
+	i->waiting = NULL;
+	i->call.then = sync_opened;
+	file_call_open(i->fs, &i->call, i->path, O_RDONLY | O_DIRECTORY);
+}
+
+static void dir_sync(struct file_op *f, void (*then)(struct call *c, int res))
+{
+	struct file_image *i = f->image;
+
+	f->call.then = then;
+	f->next = i->waiting;
+	i->waiting = f;
+	if (!i->busy)
+		sync_start(i);
+}
+
+/* ---- PUT ---- */
+
+static void put_begin(struct file_op *f);
+
+static void put_fail_unlinked(struct call *c, int res)
+{
+	struct file_op *f = op_of(c);
+
+	(void)res;
+	file_done(f, f->status);
+}
+
+/* Give the file up; a spare that was being written goes, too: its disk may be the reason. */
+static void put_fail(struct file_op *f, int64_t status)
+{
+	if (f->fd >= 0)
+		close(f->fd);
+	f->fd = -1;
+	f->status = status;
+	f->call.then = put_fail_unlinked;
+	file_call_unlink(f->fs, &f->call, f->tmp);
+}
+
+static void put_lost_unlinked(struct call *c, int res)
+{
+	(void)res;
+	put_begin(op_of(c));
+}
+
+/* A directory or the file went away: once more from the start, making the directories again. */
+static void put_lost(struct file_op *f)
+{
+	f->image->prepared = false;
+	if (f->retried) {
+		put_fail(f, -EIO);
+		return;
+	}
+	f->retried = true;
+	if (f->fd >= 0)
+		close(f->fd);
+	f->fd = -1;
+	f->call.then = put_lost_unlinked;
+	file_call_unlink(f->fs, &f->call, f->tmp);
+}
+
+static void put_dir_synced(struct call *c, int res)
+{
+	struct file_op *f = op_of(c);
+
+	if (!res)
+		f->image->live++;
+	file_done(f, res);
+}
+
+static void put_tmp_unlinked(struct call *c, int res)
+{
+	(void)res; /* what is left over is cleaned up at the next open */
+	dir_sync(op_of(c), put_dir_synced);
+}
+
+static void put_linked(struct call *c, int res)
+{
+	struct file_op *f = op_of(c);
+
+	if (res) {
+		put_fail(f, res);
+		return;
+	}
+	c->then = put_tmp_unlinked;
+	file_call_unlink(f->fs, c, f->tmp);
+}
+
+static void put_renamed(struct call *c, int res)
+{
+	struct file_op *f = op_of(c);
+
+	if (!res) {
+		dir_sync(f, put_dir_synced);
+	} else if (res == -ENOENT) {
+		put_lost(f);
+	} else if (res == -EINVAL) { /* a filesystem without RENAME_NOREPLACE */
+		c->then = put_linked;
+		file_call_link(f->fs, c, f->tmp, f->path);
+	} else {
+		put_fail(f, res);
+	}
+}
+
+static void put_synced(struct call *c, int res)
+{
+	struct file_op *f = op_of(c);
+
+	if (res) {
+		put_fail(f, res);
+		return;
+	}
+	close(f->fd);
+	f->fd = -1;
+	c->then = put_renamed;
+	file_call_rename(f->fs, c, f->tmp, f->path);
+}
+
+static void put_truncated(struct call *c, int res)
+{
+	struct file_op *f = op_of(c);
+
+	if (res == -EINVAL) /* a kernel without the asynchronous call */
+		res = ftruncate(f->fd, (off_t)f->r->len_bytes) ? -errno : 0;
+	if (res) {
+		put_fail(f, res);
+		return;
+	}
+	c->then = put_synced;
+	file_call_fsync(f->fs, c, f->fd, true);
+}
+
+static void put_written(struct file_op *f)
+{
+	if (f->spare.size_bytes > f->r->len_bytes) {
+		f->call.then = put_truncated;
+		file_call_truncate(f->fs, &f->call, f->fd, f->r->len_bytes);
+	} else {
+		put_truncated(&f->call, 0);
+	}
+}
+
+static void put_open(struct file_op *f);
+
+static void piece_write(struct piece *p);
+
+static void put_more(struct file_op *f)
+{
+	const struct store_pace *pace = f->r->pace;
+	uint64_t bytes =
+		pace && pace->piece_bytes >= 4096 ? pace->piece_bytes & ~4095u : PIECE_BYTES;
+	unsigned most = pace && pace->pieces_in_flight ? pace->pieces_in_flight : IN_FLIGHT;
+
+	if (most > IN_FLIGHT_MAX)
+		most = IN_FLIGHT_MAX;
+	while (!f->status && f->queued_bytes < f->r->len_bytes && f->pieces < most) {
+		struct piece *p = store_pool_get(&f->fs->pieces);
+
+		if (!p) {
+			f->status = f->pieces ? 0 : -ENOMEM;
+			break;
+		}
+		p->f = f;
+		p->fd = f->fd;
+		p->off_bytes = f->queued_bytes;
+		f->queued_bytes += file_slice(&f->at, p, bytes);
+		f->pieces++;
+		piece_write(p);
+	}
+	if (f->pieces)
+		return;
+	if (f->status == -EINVAL && file_coarser(f->fs, f->align))
+		put_open(f);
+	else if (f->status)
+		put_fail(f, f->status);
+	else
+		put_written(f);
+}
+
+static void piece_written(struct call *c, int res)
+{
+	struct piece *p = container_of(c, struct piece, call);
+	struct file_op *f = p->f;
+
+	if (res == -EINTR || (res > 0 && file_piece_advance(p, (uint64_t)res))) {
+		piece_write(p);
+		return;
+	}
+	if (res <= 0 && !f->status)
+		f->status = res ? res : -EIO;
+	store_pool_put(&f->fs->pieces, p);
+	f->pieces--;
+	put_more(f);
+}
+
+static void piece_write(struct piece *p)
+{
+	p->call.then = piece_written;
+	file_call_writev(p->f->fs, p);
+}
+
+static void put_allocated(struct call *c, int res)
+{
+	struct file_op *f = op_of(c);
+
+	if (res && res != -EOPNOTSUPP && res != -ENOSYS)
+		put_fail(f, res);
+	else
+		put_more(f);
+}
+
+static void put_opened(struct call *c, int res)
+{
+	struct file_op *f = op_of(c);
+	uint64_t have = f->spare.size_bytes, want = f->r->len_bytes;
+
+	if (res == -ENOENT) {
+		put_lost(f);
+		return;
+	}
+	if (res == -EINVAL && file_coarser(f->fs, f->align)) {
+		put_open(f);
+		return;
+	}
+	if (res < 0) {
+		put_fail(f, res);
+		return;
+	}
+	f->fd = res;
+	if (have >= want) {
+		put_more(f);
+		return;
+	}
+	c->then = put_allocated;
+	file_call_fallocate(f->fs, c, f->fd, have, want - have);
+}
+
+/* (Again) from the first byte, into f->tmp. */
+static void put_open(struct file_op *f)
+{
+	if (f->fd >= 0)
+		close(f->fd);
+	f->fd = -1;
+	f->status = 0;
+	f->queued_bytes = 0;
+	f->at = (struct cursor){f->r->iov, f->r->iovcnt, 0};
+	f->align = file_align(f->fs, f->r);
+	f->call.then = put_opened;
+	file_call_open(f->fs, &f->call, f->tmp, O_WRONLY | O_CREAT | (f->align ? O_DIRECT : 0));
+}
+
+static void put_claimed(struct call *c, int res)
+{
+	struct file_op *f = op_of(c);
+
+	if (res) /* somebody else took it */
+		f->spare = (struct spare){0};
+	put_open(f);
+}
+
+static void put_prepared(struct file_op *f)
+{
+	struct file_store *fs = f->fs;
+
+	if (f->status) {
+		file_done(f, f->status);
+		return;
+	}
+	f->image->prepared = true;
+	f->spare = (struct spare){0};
+	file_spare_path(fs, f->tmp, 't', fs->id, fs->next_id++);
+	if (f->retried || !fs->spare_count || f->r->len_bytes < SPARE_MIN_BYTES) {
+		put_open(f);
+		return;
+	}
+	f->spare = fs->spares[--fs->spare_count];
+	file_spare_path(fs, f->from, 's', f->spare.id_hi, f->spare.id_lo);
+	f->call.then = put_claimed;
+	file_call_rename(fs, &f->call, f->from, f->tmp);
+}
+
+static void put_begin(struct file_op *f)
+{
+	f->status = 0;
+	if (f->image->prepared)
+		put_prepared(f);
+	else
+		file_job(f, file_work_prepare, put_prepared);
+}
+
+void file_put(struct file_op *f)
+{
+	put_begin(f);
+}
+
+/* ---- DELETE ---- */
+
+static void delete_end(struct file_op *f)
+{
+	if (f->removed)
+		f->image->prepared = false;
+	file_done(f, f->status);
+}
+
+static void delete_dir_synced(struct call *c, int res)
+{
+	struct file_op *f = op_of(c);
+	struct file_store *fs = f->fs;
+
+	if (f->recycled)
+		fs->spare_coming--;
+	if (f->recycled && file_forget(fs, f->r->name))
+		(void)unlink(f->tmp); /* a GET came in between and reads it */
+	else if (f->recycled && !res)
+		fs->spares[fs->spare_count++] = f->spare;
+	if (!res)
+		f->image->live--;
+	f->status = res;
+	if (res || f->image->live > 0)
+		file_done(f, res);
+	else /* perhaps that was the last one */
+		file_job(f, file_work_remove_image, delete_end);
+}
+
+static void delete_unlinked(struct call *c, int res)
+{
+	struct file_op *f = op_of(c);
+
+	if (res == -ENOENT)
+		file_job(f, file_work_check_root, delete_end);
+	else if (res)
+		file_done(f, res);
+	else
+		dir_sync(f, delete_dir_synced);
+}
+
+static void delete_unlink(struct file_op *f)
+{
+	f->call.then = delete_unlinked;
+	file_call_unlink(f->fs, &f->call, f->path);
+}
+
+static void delete_renamed(struct call *c, int res)
+{
+	struct file_op *f = op_of(c);
+
+	if (!res) {
+		dir_sync(f, delete_dir_synced);
+		return;
+	}
+	f->recycled = false;
+	f->fs->spare_coming--;
+	delete_unlink(f);
+}
+
+static void delete_looked(struct call *c, int res)
+{
+	struct file_op *f = op_of(c);
+	struct file_store *fs = f->fs;
+	bool read = file_forget(fs, f->r->name);
+
+	if (res == -ENOENT) {
+		f->status = 0;
+		file_job(f, file_work_check_root, delete_end);
+		return;
+	}
+	if (res) {
+		file_done(f, res);
+		return;
+	}
+	if (read || !f->image->prepared || !S_ISREG(f->stx.stx_mode) ||
+		f->stx.stx_size < SPARE_MIN_BYTES || fs->spare_count + fs->spare_coming >= SPARES) {
+		delete_unlink(f);
+		return;
+	}
+	f->recycled = true;
+	fs->spare_coming++;
+	f->spare = (struct spare){fs->id, fs->next_id++, f->stx.stx_size};
+	file_spare_path(fs, f->tmp, 's', f->spare.id_hi, f->spare.id_lo);
+	c->then = delete_renamed;
+	file_call_rename(fs, c, f->path, f->tmp);
+}
+
+void file_delete(struct file_op *f)
+{
+	f->call.then = delete_looked;
+	file_call_statx(f->fs, &f->call, f->path, &f->stx);
+}
