@@ -26,7 +26,7 @@ void record_encode(const struct record_header *h, const struct record_extent *ex
 	put_u64(&w, h->epoch);
 	put_u64(&w, h->seq);
 	put_u64(&w, h->place);
-	put_u64(&w, 0);
+	put_u64(&w, h->flushed);
 	put_u32(&w, 0); /* CRC */
 	put_zeroes(&w, RECORD_FIXED_BYTES - CRC_AT - 4);
 	for (uint32_t i = 0; i < h->extents; i++) {
@@ -93,7 +93,7 @@ int record_decode(const void *buf, const uint8_t uuid[16], uint64_t place, struc
 	h->epoch = get_u64(&r);
 	h->seq = get_u64(&r);
 	h->place = get_u64(&r);
-	get_zeroes(&r, 8);
+	h->flushed = get_u64(&r);
 	if (r.bad || !record_fits(h->extents, h->blocks) || memcmp(h->uuid, uuid, 16) ||
 		h->place != place)
 		return err_set(e, -EUCLEAN, "journal record: of another volume or place"); /* I10 */

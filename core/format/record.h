@@ -18,7 +18,8 @@ enum { RECORD_BLOCK = 4096, RECORD_FIXED_BYTES = 80, RECORD_EXTENT_BYTES = 16 };
 struct record_header {
 	uint8_t uuid[16]; /* of the volume */
 	uint64_t epoch, seq;
-	uint64_t place; /* block number in the pool: segment index * blocks per segment + block */
+	uint64_t flushed; /* the log was flushed up to this record when this one was written */
+	uint64_t place;	  /* block number in the pool: segment index * blocks per segment + block */
 	uint32_t extents, blocks; /* counts; blocks: of data, without the header */
 };
 

@@ -3,19 +3,20 @@
  * journal.h - the write journal of one volume: group commit into pool segments.
  *
  * Happy path: journal_write copies the data once, into the frame of the record being gathered, and
- * enters it in the journal map, so that reads see it; at the end of the loop's iteration, when fewer
- * than `depth` records are in flight, the gathered record is written to every leg.  Records are
- * acknowledged in order (I1).  An acknowledged record is handed to the volume (on_record), which puts
- * it into an object and later says journal_covered(); a segment whose records are all covered is
- * *clean*: it serves reads until the pool wants it back (I5).
+ * enters it in the journal map, so that reads see it; at the end of the loop's iteration, when
+ * fewer than `depth` records are in flight, the gathered record is written to every leg.  Records
+ * are acknowledged in order (I1).  An acknowledged record is handed to the volume (on_record),
+ * which puts it into an object and later says journal_covered(); a segment whose records are all
+ * covered is *clean*: it serves reads until the pool wants it back (I5).
  *
  *   log position (pos)  sectors; segment ordinal * sectors per segment + sector in the segment
- *   frame               a piece of the log in memory, at most 2 MiB, never straddled by a record; kept as
- *                       long as there is memory, held while an object is made of it
+ *   frame               a piece of the log in memory, at most 2 MiB, never straddled by a record;
+ * kept as long as there is memory, held while an object is made of it
  *
- * What fails: a record or flush that fails makes the journal fail for good (I13): everything in flight
- * and everything later gets that first error.  No room (pool full of dirty data): writes wait.
- * Closing: journal_close keeps the segments; journal_release gives them back (all is covered).
+ * What fails: a record or flush that fails makes the journal fail for good (I13): everything in
+ * flight and everything later gets that first error.  No room (pool full of dirty data): writes
+ * wait. Closing: journal_close keeps the segments; journal_release gives them back (all is
+ * covered).
  *
  * Loop thread only.  Requests are embedded by the caller.
  */
@@ -27,57 +28,59 @@
 #include "map/extmap.h"
 #include "pool/pool.h"
 
-enum { JOURNAL_WRITE_SECTORS_MAX = 256 };	/* 128 KiB: callers cut larger writes */
+enum { JOURNAL_WRITE_SECTORS_MAX = 256 }; /* 128 KiB: callers cut larger writes */
 
 struct journal;
 
-/* What an acknowledged record holds; `pos` is of the data's first sector, 0 for zero and discard. */
+/* What an acknowledged record holds; `pos` is of the data's first sector, 0 for zero and discard.
+ */
 struct journal_extent {
 	uint64_t lba, pos;
 	uint32_t len;
-	uint8_t kind;			/* enum extent_kind */
+	uint8_t kind; /* enum extent_kind */
 };
 
 /* What the journal tells its volume. */
 struct journal_owner {
 	/* Record `seq` is acknowledged; ext[] is valid during the call. */
-	void (*on_record)(struct journal_owner *o, uint64_t seq, const struct journal_extent *ext, uint32_t n);
+	void (*on_record)(struct journal_owner *o, uint64_t seq, const struct journal_extent *ext,
+		uint32_t n);
 	/* The journal has failed for good. */
 	void (*on_failed)(struct journal_owner *o, int status);
-	/* Writers wait because dirty segments fill the journal's share: put objects as fast as possible. */
+	/* Writers wait because dirty segments fill the journal's share: put objects as fast as
+	 * possible. */
 	void (*on_full)(struct journal_owner *o);
 };
 
 struct journal_req {
-	uint64_t lba;			/* sectors */
-	uint64_t len;			/* sectors; EXTENT_DATA: <= JOURNAL_WRITE_SECTORS_MAX */
-	uint8_t kind;			/* enum extent_kind */
-	const struct iovec *iov;	/* data: valid until done */
-	size_t iov_off;			/* bytes into iov where the data begins */
+	uint64_t lba;		 /* sectors */
+	uint64_t len;		 /* sectors; EXTENT_DATA: <= JOURNAL_WRITE_SECTORS_MAX */
+	uint8_t kind;		 /* enum extent_kind */
+	const struct iovec *iov; /* data: valid until done */
+	size_t iov_off;		 /* bytes into iov where the data begins */
 	void (*done)(struct journal_req *r, int status);
-	struct journal_req *next;	/* private */
-	uint64_t stalled_since;		/* private */
+	struct journal_req *next; /* private */
 };
 
 struct journal_flush {
 	void (*done)(struct journal_flush *f, int status);
-	struct journal_flush *next;	/* private */
-	struct loop_task task;		/* private */
-	struct journal *journal;	/* private */
-	int status;			/* private */
+	struct journal_flush *next; /* private */
+	struct loop_task task;	    /* private */
+	struct journal *journal;    /* private */
+	int status;		    /* private */
 };
 
 struct journal_stats {
-	uint64_t records, bytes, flushes;	/* bytes written to one leg, headers included */
-	uint64_t stalled_ns, stalls;
+	uint64_t records, bytes, flushes; /* bytes written to one leg, headers included */
+	uint64_t stalled_ns, stalls;	  /* writers waited for room: segment, memory, admission */
 	uint64_t frames_loaded;
 };
 
 struct journal_config {
 	struct loop *loop;
 	struct pool *pool;
-	uint8_t uuid[16];		/* of the volume */
-	uint64_t epoch;			/* of this opening */
+	uint8_t uuid[16]; /* of the volume */
+	uint64_t epoch;	  /* of this opening */
 	uint64_t record_bytes, ram_bytes;
 	uint32_t depth, dirty_percent;
 	struct journal_owner *owner;
@@ -85,11 +88,12 @@ struct journal_config {
 
 int journal_new(const struct journal_config *cfg, struct journal **out, struct err *e) MUST_CHECK;
 
-/* Find what earlier openings left in the pool, hand every record after `covered` to owner->on_record in
- * order, and mend legs.  Afterwards the journal goes on at the next record number, in a segment of its
- * own epoch.  Blocking: polls the loop.  `replayed`: records handed over.
- * -EUCLEAN: the journal has a hole where acknowledged records were; nothing was changed. */
-int journal_replay(struct journal *j, uint64_t covered, uint64_t *replayed, struct err *e) MUST_CHECK;
+/* Find what earlier openings left in the pool, hand every record after `covered` to
+ * owner->on_record in order, and mend legs.  Afterwards the journal goes on at the next record
+ * number, in a segment of its own epoch.  Blocking: polls the loop.  `replayed`: records handed
+ * over. -EUCLEAN: the journal has a hole where acknowledged records were; nothing was changed. */
+int journal_replay(
+	struct journal *j, uint64_t covered, uint64_t *replayed, struct err *e) MUST_CHECK;
 
 /* Does the pool hold segments of this volume, and of which newest epoch?  0: none. */
 uint64_t journal_epoch_in_pool(struct pool *p, const uint8_t uuid[16]);
@@ -120,22 +124,24 @@ void journal_set_rate(struct journal *j, uint64_t bytes_per_s);
 /* The first run at or after lba, cut to [lba, lba+len).  False: nothing of it is in the journal. */
 struct journal_hit {
 	uint64_t lba, len;
-	uint64_t pos;			/* EXTMAP_ZERO: reads as zeroes */
+	uint64_t pos; /* EXTMAP_ZERO: reads as zeroes */
 };
 bool journal_find(struct journal *j, uint64_t lba, uint64_t len, struct journal_hit *hit);
 
-/* The data at `pos` in memory, or NULL when its frame is not there; good until the loop's next iteration. */
+/* The data at `pos` in memory, or NULL when its frame is not there; good until the loop's next
+ * iteration. */
 const void *journal_memory(struct journal *j, uint64_t pos);
 
 /* Where `pos` is in the pool. */
-struct segment *journal_place(struct journal *j, uint64_t pos, uint32_t *block, uint32_t *sector_in_block);
+struct segment *journal_place(
+	struct journal *j, uint64_t pos, uint32_t *block, uint32_t *sector_in_block);
 
 /* ---- holding frames (destage) ---- */
 
 struct journal_hold {
-	uint64_t frame;			/* number: pos / journal_frame_sectors */
+	uint64_t frame; /* number: pos / journal_frame_sectors */
 	void (*done)(struct journal_hold *h, int status);
-	const uint8_t *mem;		/* out: the frame's bytes, until journal_unhold */
+	const uint8_t *mem; /* out: the frame's bytes, until journal_unhold */
 	/* private */
 	struct journal *journal;
 	struct journal_hold *next;
@@ -150,10 +156,10 @@ void journal_hold(struct journal *j, struct journal_hold *h);
 void journal_unhold(struct journal *j, struct journal_hold *h);
 
 /* ---- facts ---- */
-uint64_t journal_last_seq(const struct journal *j);	/* last acknowledged; 0 none */
+uint64_t journal_last_seq(const struct journal *j); /* last acknowledged; 0 none */
 uint64_t journal_dirty_segments(const struct journal *j);
-uint64_t journal_dirty_limit(const struct journal *j);	/* in segments */
-bool journal_busy(const struct journal *j);		/* anything queued or in flight */
+uint64_t journal_dirty_limit(const struct journal *j); /* in segments */
+bool journal_busy(const struct journal *j);	       /* anything queued or in flight */
 void journal_get_stats(const struct journal *j, struct journal_stats *st);
 size_t journal_memory_bytes(const struct journal *j);
 /* Give memory of clean frames back, down to two. */

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* journal_impl.h - the journal's inside: segments, frames, the record being gathered. */
+#ifndef LSVD_JOURNAL_JOURNAL_IMPL_H
+#define LSVD_JOURNAL_JOURNAL_IMPL_H
+
+#include "journal/journal.h"
+
+enum {
+	FRAME_BLOCKS_MAX = 512,
+	FRAMES_PER_SEGMENT_MAX = 512, /* 1 GiB / 2 MiB */
+	RECORD_EXTENTS_MAX = 250,
+	RECORD_BLOCKS_MAX = 256,
+	DEPTH_MAX = 16,
+	SECTORS_PER_BLOCK = POOL_BLOCK / 512,
+};
+
+/* A piece of the log in memory. */
+struct frame {
+	uint8_t *mem;
+	uint64_t no;	  /* position / frame sectors */
+	uint32_t holds;	  /* by destage */
+	uint32_t writing; /* records of it in flight or gathered */
+	bool used, loading;
+	struct journal_hold *waiting; /* for the load */
+	struct frame *older, *newer;  /* in order of use */
+};
+
+/* A pool segment with a part of this log. */
+struct log_segment {
+	struct segment *seg;
+	uint64_t last_seq;	/* of the records that begin in it; 0 none */
+	struct frame *frames[]; /* by index in the segment; NULL: not in memory */
+};
+
+/* A record: gathered, in flight, or waiting for its elders. */
+struct record {
+	struct pool_io io;
+	struct frame *frame;
+	uint64_t seq, pos;    /* of the header */
+	uint32_t next_sector; /* fill, in sectors of data */
+	uint32_t extents, blocks;
+	bool in_flight, complete;
+	struct journal_req *first, **last; /* to acknowledge */
+	struct journal *journal;
+	struct record_extent ext[RECORD_EXTENTS_MAX];
+	struct journal_extent out[RECORD_EXTENTS_MAX];
+	uint32_t crc[1 + RECORD_BLOCKS_MAX]; /* of the header, and of each data block */
+	bool partial[RECORD_BLOCKS_MAX];     /* CRC still to compute */
+};
+
+struct journal {
+	struct journal_config cfg;
+	struct pool *pool;
+	struct loop *loop;
+	struct extmap *map; /* lba -> pos */
+
+	/* the log: segments by ordinal, first_ord <= ordinal < next_ord */
+	struct log_segment **segs;
+	uint32_t segs_cap;
+	uint64_t first_ord, next_ord;
+	uint32_t seg_sectors, frame_blocks, frames_per_seg;
+	struct log_segment *spare; /* taken ahead; its header is being written or is */
+	bool spare_ready, spare_taking, have_current;
+	struct pool_io spare_io;
+	struct pool_waiter waiter;
+	uint32_t next_block; /* in the current segment */
+
+	/* records: a ring by sequence number */
+	struct record *records;
+	uint64_t acked_seq, next_seq; /* acknowledged; of the record being gathered */
+	struct record *gather;	      /* NULL: none */
+	uint32_t in_flight;
+	struct loop_task end_of_turn;
+	struct journal_req *queue, **queue_tail; /* not copied yet */
+	uint64_t covered;
+	uint64_t last_zero_seq;
+
+	/* admission */
+	uint64_t rate, tokens_at;
+	int64_t tokens;
+	struct loop_timer admit_timer;
+
+	/* flush */
+	struct pool_io flush_io;
+	struct journal_flush *flushing, *flush_queue;
+	uint64_t flushed_seq, flush_covers;
+	bool never_flushed;
+
+	/* frames */
+	struct frame *frames;
+	uint32_t nframes, frames_made;
+	struct frame *oldest, *newest;
+	struct journal_hold *hold_queue, **hold_tail;
+
+	uint64_t sweep_lba, sweep_tail;
+	bool sweeping;
+	int failed;
+	uint64_t stalled_since;
+	struct journal_stats stats;
+};
+
+static inline struct log_segment *log_segment(const struct journal *j, uint64_t ord)
+{
+	return j->segs[ord % j->segs_cap];
+}
+
+static inline uint64_t tail_pos(const struct journal *j)
+{
+	return j->first_ord * j->seg_sectors;
+}
+
+/* Where the next record goes. */
+static inline uint64_t current_pos(const struct journal *j)
+{
+	return (j->next_ord - 1) * j->seg_sectors + (uint64_t)j->next_block * SECTORS_PER_BLOCK;
+}
+
+static inline struct frame **frame_slot(const struct journal *j, uint64_t frame_no)
+{
+	struct log_segment *ls = log_segment(j, frame_no / j->frames_per_seg);
+
+	return &ls->frames[frame_no % j->frames_per_seg];
+}
+
+/* frames.c */
+int frames_new(struct journal *j);
+void frames_free(struct journal *j);
+/* A frame for part `no` of the log, or NULL when all memory is held or being written. */
+struct frame *frame_take(struct journal *j, uint64_t no);
+void frame_touch(struct journal *j, struct frame *f);
+void frames_drop_segment(struct journal *j, struct log_segment *ls);
+void frames_retry_holds(struct journal *j);
+
+/* journal.c */
+struct log_segment *log_segment_new(const struct journal *j, struct segment *s);
+void journal_fail(struct journal *j, int status);
+void journal_kick(struct journal *j);
+void journal_enter(struct journal *j, const struct journal_extent *x, uint64_t seq);
+void journal_push_segment(struct journal *j, struct log_segment *ls);
+
+#endif
