@@ -28,9 +28,9 @@ struct replay {
 	struct journal *j;
 	struct pool_journal found;
 	uint8_t *buf[POOL_LEGS_MAX]; /* one frame, per leg */
-	uint64_t covered, next;	     /* next: the record number we look for; 0 any */
+	uint64_t covered, next;	     /* next: the record number we look for */
+	uint64_t flushed;	     /* the furthest that any record says was flushed */
 	uint64_t replayed;
-	bool over; /* the end was seen; only looking for lost records now */
 	struct err *err;
 };
 
