@@ -58,11 +58,14 @@ tests := $(patsubst %.c,$(O)/test/%,$(notdir $(test_src)))
 
 all: $(O)/liblsvd.a $(O)/liblsvd.so $(O)/lsvd engine  ## build the library, the tool and the fio engine
 
+check_deps = for p in liburing jansson libisal; do ! command -v pkg-config >/dev/null || pkg-config --exists $$p || \
+  { echo "make: no development files of $$p; run: ci/setup build" >&2; exit 1; }; done
+
 # What the compiler is called with; objects are built again when it changes.
 $(O)/.flags: FORCE
 	@command -v $(firstword $(CC)) >/dev/null || { echo "make: no compiler '$(CC)'; run: ci/setup build" >&2; exit 1; }
 	@mkdir -p $(@D)
-	@echo '$(CC) $(ALL_CFLAGS)' > $@.new; cmp -s $@.new $@ || cp $@.new $@
+	@echo '$(CC) $(ALL_CFLAGS)' > $@.new; cmp -s $@.new $@ || { $(check_deps); cp $@.new $@; }
 $(O)/.version: FORCE
 	@mkdir -p $(@D)
 	@echo '$(VERSION)' > $@.new; cmp -s $@.new $@ || cp $@.new $@
