@@ -24,7 +24,7 @@ ENGINEDIR  := $(PREFIX)/lib/lsvd
 SYSLIBDIR  ?= /usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null)
 
 RELEASE := $(shell cat VERSION)
-COMMIT  := $(shell git describe --always --dirty 2>/dev/null)
+COMMIT  := $(shell git -c safe.directory='*' describe --always --dirty 2>/dev/null)
 VERSION := $(RELEASE)$(if $(COMMIT),-$(COMMIT))
 SOMAJOR := 0
 
@@ -94,10 +94,11 @@ $(O)/lsvd: $(call obj,$(tool_src)) $(O)/liblsvd.a
 	$(Q)$(CC) $(SAN) -o $@ $^ $(LIBS)
 
 # The fio engine: one object named as each fio wants it.  It needs the headers of the installed fio (see the script),
-# whose own warnings are not ours; it is not built with a sanitizer, which fio does not carry.
+# whose own warnings are not ours; `sudo make install` finds again those that an ordinary user built with.  It is not built with a sanitizer, which fio does not carry.
 engine_src := $(wildcard fio-engine/lsvd.c)
 ifneq ($(engine_src),)
-FIO_INC ?= $(shell ci/fio-headers --cached)
+FIO_INC ?= $(or $(shell ci/fio-headers --cached),$(shell [ "$$(basename "$$(cat $(O)/lsvd-engine/.inc 2>/dev/null)")" = \
+             "$$(fio --version 2>/dev/null)" ] && cat $(O)/lsvd-engine/.inc))
 endif
 engine_dir := $(O)/lsvd-engine
 ifneq ($(and $(engine_src),$(FIO_INC)),)
@@ -120,6 +121,7 @@ fio-headers:  ## fetch the headers of the installed fio, once
 
 $(engine_dir)/.flags: FORCE
 	@mkdir -p $(@D)
+	@echo $(FIO_INC) > $(engine_dir)/.inc
 	@echo '$(CC) $(engine_cflags)' > $@.new; cmp -s $@.new $@ || cp $@.new $@
 $(engine_dir)/lsvd.o: fio-engine/lsvd.c $(engine_dir)/.flags
 	$(call note,CC)
