@@ -9,9 +9,11 @@
 #include "results/compare.h"
 #include "results/find.h"
 #include "results/json.h"
+#include "results/report.h"
 
 #include <argp.h>
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,10 +196,160 @@ static int run_check(int argc, char **argv)
 	return worst;
 }
 
+/* ---- compare ---- */
+
+struct tally {
+	size_t count[COMPARE_VERDICTS], only_a, only_b;
+};
+
+static void print_row(const struct comparison *c)
+{
+	printf("%-8s %-52s %12.6g -> %-12.6g %+8.1f %%  %s\n", compare_verdict_name(c->verdict),
+		c->a->name, c->a->sum.median, c->b->sum.median, 100 * c->effect, c->reason);
+}
+
+static json_t *row_json(const struct comparison *c)
+{
+	json_t *j = json_pack("{s:s, s:s, s:s, s:f, s:f, s:s}", "name", c->a->name, "unit",
+		c->a->unit, "verdict", compare_verdict_name(c->verdict), "a", c->a->sum.median, "b",
+		c->b->sum.median, "reason", c->reason);
+
+	if (isfinite(c->effect))
+		json_object_set_new(j, "effect", json_real(c->effect));
+	if (c->p >= 0)
+		json_object_set_new(j, "p", json_real(c->p));
+	return j;
+}
+
+/* Compares what both have; appends to `rows` when asked for JSON, else prints. */
+static int compare_all(const struct results *a, const struct results *b, const struct opts *o,
+	json_t *rows, struct tally *t)
+{
+	for (size_t i = 0; i < a->nfigures; i++) {
+		const struct results_figure *f = results_find(b, a->figures[i].name);
+		struct comparison c;
+
+		if (!f) {
+			t->only_a++;
+			continue;
+		}
+		if (compare_figures(&a->figures[i], f, &o->rule, &c))
+			return cli_fail("no memory");
+		t->count[c.verdict]++;
+		if (rows)
+			json_array_append_new(rows, row_json(&c));
+		else if (o->all || c.verdict != COMPARE_SAME)
+			print_row(&c);
+	}
+	for (size_t i = 0; i < b->nfigures; i++)
+		t->only_b += !results_find(a, b->figures[i].name);
+	return CLI_OK;
+}
+
+static json_t *side_json(const char *path, const struct results *r)
+{
+	return json_pack("{s:s, s:s, s:b}", "file", path, "commit", r->commit, "dirty", r->dirty);
+}
+
+static void print_tally(const struct tally *t, const struct opts *o)
+{
+	printf("%zu better, %zu worse, %zu changed, %zu the same%s", t->count[COMPARE_BETTER],
+		t->count[COMPARE_WORSE], t->count[COMPARE_CHANGED], t->count[COMPARE_SAME],
+		t->count[COMPARE_SAME] && !o->all ? " (--all prints them)" : "");
+	printf("; only in A %zu, only in B %zu\n", t->only_a, t->only_b);
+}
+
+static json_t *tally_json(const struct tally *t)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "better",
+		(json_int_t)t->count[COMPARE_BETTER], "worse", (json_int_t)t->count[COMPARE_WORSE],
+		"changed", (json_int_t)t->count[COMPARE_CHANGED], "same",
+		(json_int_t)t->count[COMPARE_SAME], "only_a", (json_int_t)t->only_a, "only_b",
+		(json_int_t)t->only_b);
+}
+
+static void warn_unlike(const struct results *a, const struct results *b)
+{
+	if (strcmp(a->machine.cpu, b->machine.cpu) || a->machine.cores != b->machine.cores ||
+		strcmp(a->machine.disk, b->machine.disk))
+		fprintf(stderr, "lsvd: warning: A and B were measured on different machines\n");
+	if (a->profile != b->profile)
+		fprintf(stderr, "lsvd: warning: A is profile %s, B is %s\n",
+			results_profile_name(a->profile), results_profile_name(b->profile));
+}
+
+static int run_compare(int argc, char **argv)
+{
+	static const struct argp_option options[] = {DIR_OPTION, JSON_OPTION,
+		{"all", OPT_ALL, NULL, 0, "print the figures that are the same, too", 0},
+		{"fail-on-worse", OPT_FAIL_ON_WORSE, NULL, 0, "exit 1 when a figure is worse", 0},
+		{"min-effect", OPT_MIN_EFFECT, "PERCENT", 0, "smaller differences are the same (2)",
+			0},
+		{"alpha", OPT_ALPHA, "P", 0, "a U test above this is an accident (0.01)", 0}, {0}};
+	struct opts o = parse_opts(argc, argv, options, "A B",
+		"Say for each figure whether run B is better, worse or the same as run A, and "
+		"why.\v"
+		"A and B are result files, the first digits of commits, `latest` or `previous`.  A "
+		"difference "
+		"counts when it is large enough (--min-effect; any difference of an exact figure) "
+		"and no "
+		"accident: with 5 samples or more on both sides by a Mann-Whitney U test, with "
+		"fewer when the "
+		"intervals do not overlap.\n\n"
+		"example: lsvd results compare previous latest --fail-on-worse",
+		2, 2);
+	struct results *a = NULL, *b = NULL;
+	char path_a[4096], path_b[4096];
+	json_t *rows = o.json ? json_array() : NULL;
+	struct tally t = {0};
+	int rc = open_one(o.args[0], o.dir, &a, path_a, sizeof(path_a));
+
+	if (!rc)
+		rc = open_one(o.args[1], o.dir, &b, path_b, sizeof(path_b));
+	if (!rc) {
+		warn_unlike(a, b);
+		rc = compare_all(a, b, &o, rows, &t);
+	}
+	if (!rc && o.json)
+		cli_print_json(json_pack("{s:o, s:o, s:o, s:O}", "a", side_json(path_a, a), "b",
+			side_json(path_b, b), "summary", tally_json(&t), "figures", rows));
+	else if (!rc)
+		print_tally(&t, &o);
+	json_decref(rows);
+	results_free(a);
+	results_free(b);
+	return rc || (o.fail_on_worse && t.count[COMPARE_WORSE]) ? CLI_FAILED : CLI_OK;
+}
+
+static int run_report(int argc, char **argv)
+{
+	static const struct argp_option options[] = {DIR_OPTION,
+		{"output", OPT_OUT, "OUT", 0, "directory of the page (results/page)", 0}, {0}};
+	struct opts o = parse_opts(argc, argv, options, "[FILE]",
+		"Make the page of a run: OUT/index.html with its plots as SVG, PNG and gnuplot "
+		"scripts.\v"
+		"FILE is a result file, the first digits of a commit, `latest` (the default) or "
+		"`previous`; the history comes from DIR.  Needs gnuplot (package gnuplot-nox).\n\n"
+		"example: lsvd results report -o /tmp/page",
+		0, 1);
+	struct err e = {0};
+	char path[4096];
+	int rc = results_resolve(o.nargs ? o.args[0] : "latest", o.dir, path, sizeof(path), &e);
+
+	if (!rc)
+		rc = results_report(path, o.dir, o.out, &e);
+	if (rc)
+		return cli_fail("%s", err_text(&e, rc));
+	printf("%s/index.html\n", o.out);
+	return CLI_OK;
+}
+
 static const struct cli_sub subs[] = {
 	{"get", "print one figure", run_get},
 	{"list", "print the names of the figures", run_list},
 	{"check", "check files against the schema", run_check},
+	{"compare", "better, worse or the same, and why", run_compare},
+	{"report", "make the page", run_report},
 	{0},
 };
 

@@ -256,7 +256,7 @@ int results_read(const char *file, struct results **out, struct err *e)
 	return rc;
 }
 
-static int make_dirs(const char *dir)
+int results_make_dirs(const char *dir)
 {
 	char path[4096];
 
@@ -300,6 +300,40 @@ static int write_file(int dirfd, const char *name, const char *text)
 	return rc;
 }
 
+/* One line per key and per figure: small, and a diff of two files reads well. */
+static char *dump(json_t *root)
+{
+	const size_t flags = JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(12);
+	json_t *list = json_object_get(root, "figures"), *v;
+	const char *key, *sep = "{\n";
+	char *text = NULL;
+	size_t size, i;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return NULL;
+	json_object_foreach(root, key, v)
+	{
+		if (v == list)
+			continue;
+		fprintf(f, "%s\"%s\": ", sep, key);
+		json_dumpf(v, f, flags);
+		sep = ",\n";
+	}
+	fprintf(f, "%s\"figures\": [", sep);
+	json_array_foreach(list, i, v)
+	{
+		fputs(i ? ",\n" : "\n", f);
+		json_dumpf(v, f, flags);
+	}
+	fputs("\n]}\n", f);
+	if (ferror(f) | fclose(f)) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
 static char *encode_checked(const struct results *r, const char *name, int *rc, struct err *e)
 {
 	json_t *root = results_encode(r);
@@ -313,7 +347,7 @@ static char *encode_checked(const struct results *r, const char *name, int *rc, 
 	*rc = results_decode(root, name, &again, e);
 	if (!*rc) {
 		results_free(again);
-		text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(12));
+		text = dump(root);
 		if (!text)
 			*rc = err_set(e, -ENOMEM, "%s: no memory", name);
 	}
@@ -331,7 +365,7 @@ int results_write(
 	text = encode_checked(r, name, &rc, e);
 	if (!text)
 		return rc;
-	rc = make_dirs(dir);
+	rc = results_make_dirs(dir);
 	fd = rc ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (!rc)
 		rc = fd < 0 ? -errno : write_file(fd, name, text);

@@ -114,6 +114,9 @@ int results_write(const struct results *r, const char *dir, char *path, size_t p
 /* Reads and validates one file; the caller frees *out. */
 int results_read(const char *file, struct results **out, struct err *e) MUST_CHECK;
 
+/* mkdir -p.  Returns 0 or -errno. */
+int results_make_dirs(const char *dir) MUST_CHECK;
+
 /* "20261122T170000Z-d0a712d-dirty.json" */
 void results_file_name(const struct results *r, char *name, size_t size);
 

@@ -4,13 +4,19 @@
 #include "results/compare.h"
 #include "results/find.h"
 #include "results/json.h"
+#include "results/plot.h"
+#include "results/report.h"
 #include "results/schema.h"
+#include "results/targets.h"
+#include "results/test/fixture.h"
 #include "test/test.h"
 
+#include <argp.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct results *small(void)
@@ -389,5 +395,282 @@ TEST(the_machine_is_probed)
 	assert_true(r->machine.cores > 0 && r->machine.memory_bytes > 1 << 20);
 	assert_true(r->machine.kernel[0] >= '1' && r->machine.kernel[0] <= '9');
 	assert_int_equal(results_write(r, test_dir(), NULL, 0, &e), 0);
+	results_free(r);
+}
+
+/* ---- the command ---- */
+
+static char said[1 << 20]; /* stdout of the last lsvd() */
+
+/* The child leaves no matter how without the parent's atexit handlers, which remove test_dir(). */
+static void leave(int code, void *unused)
+{
+	(void)unused;
+	fflush(NULL);
+	_exit(code);
+}
+
+/* Runs `lsvd results ARGS...` in a child, since argp exits; returns its exit code. */
+static int lsvd(const char *const *args)
+{
+	char *argv[16] = {"lsvd results"}, out[4096];
+	struct cli_command *c = cli_commands;
+	int argc = 1, status, fd;
+	ssize_t n;
+	pid_t pid;
+
+	while (strcmp(c->name, "results"))
+		c = c->next;
+	for (; args[argc - 1]; argc++)
+		argv[argc] = (char *)(uintptr_t)args[argc - 1];
+	snprintf(out, sizeof(out), "%s/stdout", test_dir());
+	fd = open(out, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	assert_true(fd >= 0);
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		int null = open("/dev/null", O_WRONLY);
+
+		argp_err_exit_status = CLI_USAGE;
+		dup2(fd, STDOUT_FILENO);
+		dup2(null, STDERR_FILENO);
+		on_exit(leave, NULL);
+		exit(c->run(argc, argv));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	n = pread(fd, said, sizeof(said) - 1, 0);
+	said[n > 0 ? n : 0] = 0;
+	close(fd);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+#define LSVD(...) lsvd((const char *const[]){__VA_ARGS__, NULL})
+
+/* A directory with runs 0..n-1 of the fixture. */
+static const char *history(const char *name, unsigned n)
+{
+	static char dir[4096];
+
+	snprintf(dir, sizeof(dir), "%s/%s", test_dir(), name);
+	for (unsigned i = 0; i < n; i++) {
+		struct results *r = fixture_full(i);
+		struct err e = {0};
+
+		if (results_write(r, dir, NULL, 0, &e))
+			fail_msg("%s", e.msg);
+		results_free(r);
+	}
+	return dir;
+}
+
+TEST(get_prints_the_bare_number_or_fails)
+{
+	const char *dir = history("get", 3);
+
+	assert_int_equal(LSVD("get", "boot.original.0.5ms.gets", "--dir", dir), CLI_OK);
+	assert_string_equal(said, "1330\n");
+	assert_int_equal(LSVD("get", "import.ratio_cp", "latest", "--dir", dir), CLI_OK);
+	assert_string_equal(said, "0.85\n");
+	/* latest is run 2, which has no such figure; previous is run 1 */
+	assert_int_equal(LSVD("get", "trace.cpu_overhead_percent", "--dir", dir), CLI_FAILED);
+	assert_string_equal(said, "");
+	assert_int_equal(
+		LSVD("get", "trace.cpu_overhead_percent", "previous", "--dir", dir), CLI_OK);
+	assert_string_equal(said, "2.4\n");
+	assert_int_equal(LSVD("get", "import.ratio_cp", "07e5", "--dir", dir), CLI_OK);
+	assert_int_equal(LSVD("get", "import.ratio_cp", "07e5c3a18f", "--dir", dir), CLI_OK);
+	assert_int_equal(LSVD("get", "import.ratio_cp", "07e5c3a18e", "--dir", dir), CLI_FAILED);
+	assert_int_equal(LSVD("get", "import.ratio_cp", "ffff", "--dir", dir), CLI_FAILED);
+	assert_int_equal(LSVD("get", "import.ratio_cp", "--dir", "/nowhere"), CLI_FAILED);
+	assert_int_equal(LSVD("get", "import.ratio_cp", "/nowhere/x.json"), CLI_FAILED);
+	assert_int_equal(LSVD("get"), CLI_USAGE);
+	assert_int_equal(LSVD("get", "a", "b", "c"), CLI_USAGE);
+	assert_int_equal(LSVD("get", "--nonsense"), CLI_USAGE);
+	assert_int_equal(LSVD("nonsense"), CLI_USAGE);
+}
+
+TEST(list_and_check_name_what_is_there)
+{
+	char path[4096], broken[4096];
+	struct results *r = small();
+
+	r->time_s += 7;
+	assert_int_equal(results_write(r, test_dir(), path, sizeof(path), NULL), 0);
+	assert_int_equal(LSVD("list", path), CLI_OK);
+	assert_string_equal(said, "fio.randwrite.4k.qd32.lsvd.iops\nboot.original.0.5ms.gets\nfio."
+				  "read.4k.qd1.ratio_raw\n");
+	assert_int_equal(LSVD("check", path), CLI_OK);
+	snprintf(broken, sizeof(broken), "%s/broken.json", test_dir());
+	spit(broken, "{}");
+	assert_int_equal(LSVD("check", broken, path), CLI_FAILED);
+	assert_non_null(strstr(said, "ok, 3 figures"));
+	results_free(r);
+}
+
+TEST(compare_fails_on_worse_only_when_asked)
+{
+	const char *dir = history("compare", 5);
+	json_t *j, *sum;
+
+	/* run 3 is faster than run 2, run 4 a little slower than run 3 */
+	assert_int_equal(
+		LSVD("compare", "a3c5e70", "f93d71b", "--dir", dir, "--fail-on-worse"), CLI_OK);
+	assert_non_null(strstr(said, "better   boot.reorg_prefetch.20ms.gets"));
+	assert_non_null(strstr(said, " 0 worse,"));
+	assert_int_equal(LSVD("compare", "previous", "latest", "--dir", dir), CLI_OK);
+	assert_int_equal(
+		LSVD("compare", "previous", "latest", "--dir", dir, "--fail-on-worse"), CLI_FAILED);
+	assert_non_null(strstr(said, "worse    boot.reorg_prefetch.20ms.outstanding_ms"));
+	assert_int_equal(
+		LSVD("compare", "latest", "latest", "--dir", dir, "--fail-on-worse"), CLI_OK);
+	assert_non_null(strstr(said, "0 better, 0 worse, 0 changed, 622 the same"));
+	assert_int_equal(LSVD("compare", "latest", "--dir", dir), CLI_USAGE);
+	assert_int_equal(
+		LSVD("compare", "latest", "latest", "--min-effect", "x", "--dir", dir), CLI_USAGE);
+
+	assert_int_equal(LSVD("compare", "latest", "latest", "--dir", dir, "--json"), CLI_OK);
+	j = json_loads(said, 0, NULL);
+	sum = json_object_get(j, "summary");
+	assert_int_equal(json_integer_value(json_object_get(sum, "same")), 622);
+	assert_int_equal(json_array_size(json_object_get(j, "figures")), 622);
+	json_decref(j);
+}
+
+/* ---- targets, charts, page ---- */
+
+TEST(targets_are_judged_on_the_median)
+{
+	static const double at[] = {1.3}, below[] = {1.29}, goal[] = {1.8}, two[] = {2},
+			    under[] = {1.9};
+	const struct target *t = target_of("fio.randwrite.4k.qd32.sustained.ratio_raw");
+	struct results *r = results_new();
+
+	assert_int_equal(target_judge(t, r), TARGET_NOT_MEASURED);
+	assert_int_equal(results_add_known(r, t->figure, at, 1, NULL, NULL), 0);
+	assert_int_equal(target_judge(t, r), TARGET_PASS);
+	r->figures[0].sum.median = below[0];
+	assert_int_equal(target_judge(t, r), TARGET_MISS);
+	r->figures[0].sum.median = goal[0];
+	assert_int_equal(target_judge(t, r), TARGET_GOAL);
+	t = target_of("trace.cpu_overhead_percent");
+	assert_int_equal(results_add_known(r, t->figure, two, 1, NULL, NULL), 0);
+	assert_int_equal(target_judge(t, r), TARGET_MISS); /* < 2, not <= 2 */
+	r->figures[1].sum.median = under[0];
+	assert_int_equal(target_judge(t, r), TARGET_PASS);
+	assert_null(target_of("fio.randwrite.4k.qd32.lsvd.iops"));
+	results_free(r);
+}
+
+TEST(every_target_is_a_name_of_the_schema)
+{
+	for (const struct target *t = targets; t->figure; t++) {
+		enum results_direction d;
+		const char *unit;
+
+		assert_true(results_known(t->figure, &unit, &d));
+		assert_int_equal(d, t->lower ? RESULTS_LOWER : RESULTS_HIGHER);
+	}
+}
+
+TEST(tick_labels_are_short)
+{
+	static const struct {
+		double v;
+		const char *label;
+	} cases[] = {{0, "0"}, {0.05, "0.05"}, {1, "1"}, {999, "999"}, {999.9, "1k"},
+		{1453, "1.45k"}, {200000, "200k"}, {999999, "1M"}, {2.5e9, "2.5G"}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char label[24];
+
+		plot_tick_label(cases[i].v, label, sizeof(label));
+		assert_string_equal(label, cases[i].label);
+	}
+}
+
+static char *slurp(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	char *text = calloc(1, 1 << 22);
+
+	assert_non_null(f);
+	assert_true(fread(text, 1, (1 << 22) - 1, f) > 0);
+	fclose(f);
+	return text;
+}
+
+static bool have_gnuplot(void)
+{
+	return !system("command -v gnuplot >/dev/null 2>&1");
+}
+
+TEST(the_report_makes_page_and_plots)
+{
+	static const char *const names[] = {"fio-ratios", "fio-randwrite", "fio-randread",
+		"fio-write", "fio-read", "fio-randrw", "mem", "boot", "history"};
+	static const char *const suffixes[] = {".svg", "-dark.svg", ".png", ".gp"};
+	const char *dir = history("report", 3);
+	char out[4096], path[8192], *page;
+	struct stat st;
+
+	if (!have_gnuplot())
+		SKIP("gnuplot is not installed");
+	snprintf(out, sizeof(out), "%s/a/page", test_dir());
+	assert_int_equal(LSVD("report", "--dir", dir, "-o", out), CLI_OK);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		for (size_t s = 0; s < 4; s++) {
+			snprintf(path, sizeof(path), "%s/plots/%s%s", out, names[i], suffixes[s]);
+			assert_int_equal(stat(path, &st), 0);
+			assert_true(st.st_size > 1000);
+		}
+	snprintf(path, sizeof(path), "%s/index.html", out);
+	page = slurp(path);
+	assert_non_null(strstr(page, "Invented CPU &lt;2 cores&gt; &amp; more"));
+	assert_non_null(strstr(page, ">MISS<"));
+	assert_non_null(strstr(page, ">not measured<"));
+	assert_non_null(strstr(page, "src=\"plots/history.svg\""));
+	assert_null(strstr(page, "http"));
+	assert_null(strstr(page, "<script"));
+	free(page);
+}
+
+TEST(a_first_run_has_a_page_without_history)
+{
+	char dir[4096], out[4096], path[8192], *page;
+	struct results *r = small();
+
+	if (!have_gnuplot())
+		SKIP("gnuplot is not installed");
+	snprintf(out, sizeof(out), "%s/b", test_dir());
+	snprintf(dir, sizeof(dir), "%s/first", test_dir());
+	assert_int_equal(results_write(r, dir, NULL, 0, NULL), 0);
+	assert_int_equal(LSVD("report", "--dir", dir, "-o", out), CLI_OK);
+	snprintf(path, sizeof(path), "%s/index.html", out);
+	page = slurp(path);
+	assert_non_null(strstr(page, "This is the first run"));
+	assert_null(strstr(page, "plots/history.svg"));
+	free(page);
+	results_free(r);
+}
+
+TEST(without_gnuplot_there_is_still_a_page_and_a_reason)
+{
+	char out[4096], file[8192], keep[8192], *page;
+	struct results *r = small();
+	struct err e = {0};
+
+	r->time_s += 9;
+	assert_int_equal(results_write(r, test_dir(), file, sizeof(file), &e), 0);
+	snprintf(keep, sizeof(keep), "%s", getenv("PATH"));
+	snprintf(out, sizeof(out), "%s/c", test_dir());
+	setenv("PATH", "/nowhere", 1);
+	assert_int_equal(results_report(file, "/nowhere", out, &e), -ENOENT);
+	setenv("PATH", keep, 1);
+	assert_non_null(strstr(e.msg, "apt-get install gnuplot-nox"));
+	snprintf(file, sizeof(file), "%s/index.html", out);
+	page = slurp(file);
+	assert_non_null(strstr(page, "No plot"));
+	free(page);
 	results_free(r);
 }

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * charts.h - the pictures of the page, made of the figures that SCHEMA.md promises.
+ *
+ * Each returns a new plot that the caller frees with free(), or NULL without memory.  A figure that
+ * was not measured leaves its place empty; plot_has_points() tells whether there is anything to
+ * draw.
+ */
+#ifndef LSVD_RESULTS_CHARTS_H
+#define LSVD_RESULTS_CHARTS_H
+
+#include "results/plot.h"
+#include "results/schema.h"
+
+/* The workloads of the fio matrix, NULL-terminated: "randwrite", ... */
+extern const char *const chart_fio_rws[];
+
+/* One workload: IOPS, p99 and ratio, LSVD beside raw, by block size and queue depth. */
+struct plot *chart_fio(const struct results *r, const char *rw);
+
+/* The writes that hold the design's promises: sustained and with fsync, as ratios to raw. */
+struct plot *chart_fio_special(const struct results *r);
+
+/* Memory pool and store: IOPS, CPU, system calls, allocations. */
+struct plot *chart_mem(const struct results *r);
+
+/* The boot replays: GETs, bytes, read-outstanding time, wasted bytes, by store latency and variant.
+ */
+struct plot *chart_boot(const struct results *r);
+
+/* Key figures over the runs `r[0..n-1]`, oldest first; at most PLOT_GROUPS_MAX, the newest are
+ * kept. */
+struct plot *chart_history(struct results *const *r, size_t n);
+
+#endif

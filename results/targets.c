@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* targets.c - the table of promises of `make bench`. */
+#include "results/targets.h"
+
+#include <math.h>
+#include <string.h>
+
+const struct target targets[] = {
+	{"fio.randwrite.4k.qd32.sustained.ratio_raw",
+		"4 KiB random write, depth 32, sustained over 4x the pool: IOPS against the raw "
+		"disk",
+		1.3, 1.8, false, false},
+	{"fio.randwrite.4k.qd128.sustained.ratio_raw", "the same at depth 128", 2, 2.9, false,
+		false},
+	{"fio.randwrite.4k.qd1.ratio_raw", "4 KiB random write, depth 1: IOPS against raw", 0.8,
+		1.05, false, false},
+	{"fio.randread.4k.qd32.ratio_raw",
+		"4 KiB random read, depth 32, all cached: IOPS against raw", 0.8, 1, false, false},
+	{"fio.write.64k.qd32.ratio_raw",
+		"64 KiB sequential write (every byte is written twice) against raw", 0.4, 0.6,
+		false, false},
+	{"fio.randwrite.4k.qd32.sustained.p99_ratio_raw",
+		"p99 of the sustained 4 KiB random write, depth 32, against raw's p99", 2, 0.6,
+		true, false},
+	{"mem.write.4k.qd32.iops", "memory pool and store, 4 KiB write, depth 32, one core: IOPS",
+		300e3, 600e3, false, false},
+	{"mem.read.4k.qd32.iops", "memory pool and store, 4 KiB read, depth 32, one core: IOPS",
+		400e3, 800e3, false, false},
+	{"mem.write.4k.qd32.cpu_ns", "CPU in the library for one 4 KiB write, ns", 1500, NAN, true,
+		false},
+	{"mem.read.4k.qd32.cpu_ns", "CPU in the library for one 4 KiB cached read, ns", 1500, NAN,
+		true, false},
+	{"mem.write.4k.qd32.syscalls_per_io", "system calls per 4 KiB write", 0.1, NAN, true,
+		false},
+	{"mem.read.4k.qd32.syscalls_per_io", "system calls per 4 KiB read", 0.1, NAN, true, false},
+	{"mem.write.4k.qd32.allocs_per_io", "heap allocations per 4 KiB write", 0, NAN, true,
+		false},
+	{"mem.read.4k.qd32.allocs_per_io", "heap allocations per 4 KiB read", 0, NAN, true, false},
+	{"boot.reorg_prefetch.20ms.gets_ratio_original",
+		"boot, reorganised with prefetch, 20 ms store: GETs against the original's cold "
+		"boot",
+		1.0 / 20, NAN, true, false},
+	{"boot.reorg_prefetch.20ms.outstanding_ratio_original",
+		"boot, reorganised with prefetch, 20 ms store: time with reads outstanding against "
+		"the original's",
+		1.0 / 8, NAN, true, false},
+	{"trace.cpu_overhead_percent", "CPU that recording a trace costs, percent", 2, NAN, true,
+		true},
+	{"import.ratio_cp", "image import: throughput against cp on the same disk", 0.5, NAN, false,
+		false},
+	{"export.ratio_cp", "image export: throughput against cp", 0.5, NAN, false, false},
+	{"reorg.ratio_cp", "image reorganisation: throughput against cp", 0.5, NAN, false, false},
+	{0},
+};
+
+const struct target *target_of(const char *figure)
+{
+	for (const struct target *t = targets; t->figure; t++)
+		if (!strcmp(t->figure, figure))
+			return t;
+	return NULL;
+}
+
+static bool reaches(const struct target *t, double v, double bound)
+{
+	if (t->strict && !(v < bound) && !(v > bound))
+		return false;
+	return t->lower ? v <= bound : v >= bound;
+}
+
+enum target_verdict target_judge(const struct target *t, const struct results *r)
+{
+	const struct results_figure *f = results_find(r, t->figure);
+
+	if (!f)
+		return TARGET_NOT_MEASURED;
+	if (!isnan(t->goal) && reaches(t, f->sum.median, t->goal))
+		return TARGET_GOAL;
+	return reaches(t, f->sum.median, t->least) ? TARGET_PASS : TARGET_MISS;
+}
+
+const char *target_verdict_name(enum target_verdict v)
+{
+	static const char *const names[] = {"not measured", "MISS", "pass", "goal reached"};
+
+	return names[v];
+}
