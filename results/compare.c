@@ -36,10 +36,21 @@ static int comparable(struct comparison *c)
 	return !c->reason[0];
 }
 
+/* The interval of a figure to 5 digits, more of whole numbers: for reading. */
+static const char *span(const struct stat_summary *s, char *buf, size_t size)
+{
+	if (fabs(s->high) >= 1e4)
+		snprintf(buf, size, "%.0f..%.0f", s->low, s->high);
+	else
+		snprintf(buf, size, "%.5g..%.5g", s->low, s->high);
+	return buf;
+}
+
 /* Is the difference more than noise?  Says why in c->reason; -ENOMEM when it cannot tell. */
 static int evident(struct comparison *c, double alpha)
 {
 	const struct stat_summary *a = &c->a->sum, *b = &c->b->sum;
+	char sa[48], sb[48];
 
 	if (c->a->n >= U_TEST_MIN && c->b->n >= U_TEST_MIN) {
 		c->p = stat_mann_whitney(c->a->samples, c->a->n, c->b->samples, c->b->n);
@@ -51,14 +62,12 @@ static int evident(struct comparison *c, double alpha)
 		return c->p <= alpha;
 	}
 	if (a->high < b->low || b->high < a->low) {
-		snprintf(c->reason, sizeof(c->reason),
-			"intervals do not overlap: %s..%s, then %s..%s", results_number(a->low),
-			results_number(a->high), results_number(b->low), results_number(b->high));
+		snprintf(c->reason, sizeof(c->reason), "intervals do not overlap: %s, then %s",
+			span(a, sa, sizeof(sa)), span(b, sb, sizeof(sb)));
 		return 1;
 	}
-	snprintf(c->reason, sizeof(c->reason), "intervals overlap: %s..%s and %s..%s",
-		results_number(a->low), results_number(a->high), results_number(b->low),
-		results_number(b->high));
+	snprintf(c->reason, sizeof(c->reason), "intervals overlap: %s and %s",
+		span(a, sa, sizeof(sa)), span(b, sb, sizeof(sb)));
 	return 0;
 }
 

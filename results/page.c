@@ -291,35 +291,48 @@ static void change_row(FILE *f, const struct comparison *c)
 	fputs("</td></tr>\n", f);
 }
 
-static void changes(FILE *f, const struct page *p)
+static bool compared(const struct page *p, size_t i, struct comparison *c)
 {
 	static const struct compare_rule rule = COMPARE_RULE_DEFAULT;
+	const struct results_figure *b = &p->run->figures[i];
+	const struct results_figure *a = results_find(p->runs[p->nruns - 2], b->name);
+
+	return a && !compare_figures(a, b, &rule, c);
+}
+
+static void change_table(FILE *f, const struct page *p)
+{
+	struct comparison c;
+
+	fputs("<details><summary>which, and why</summary><div "
+	      "class=\"scroll\"><table><thead><tr><th>figure</th>"
+	      "<th class=\"n\">before</th><th class=\"n\">now</th><th "
+	      "class=\"n\">change</th><th>verdict</th>"
+	      "<th>why</th></tr></thead><tbody>\n",
+		f);
+	for (size_t i = 0; i < p->run->nfigures; i++)
+		if (compared(p, i, &c) &&
+			(c.verdict == COMPARE_BETTER || c.verdict == COMPARE_WORSE))
+			change_row(f, &c);
+	fputs("</tbody></table></div></details>\n", f);
+}
+
+static void changes(FILE *f, const struct page *p)
+{
 	const struct results *before = p->runs[p->nruns - 2];
 	size_t count[COMPARE_VERDICTS] = {0};
+	struct comparison c;
 
+	for (size_t i = 0; i < p->run->nfigures; i++)
+		if (compared(p, i, &c))
+			count[c.verdict]++;
 	fprintf(f, "<p>Against the run before, <code>%.7s</code> of ", before->commit);
 	when(f, before->time_s);
-	fputs(":</p>\n<details><summary>figures that are better or worse</summary><div "
-	      "class=\"scroll\"><table>"
-	      "<thead><tr><th>figure</th><th class=\"n\">before</th><th class=\"n\">now</th><th "
-	      "class=\"n\">"
-	      "change</th><th>verdict</th><th>why</th></tr></thead><tbody>\n",
-		f);
-	for (size_t i = 0; i < p->run->nfigures; i++) {
-		const struct results_figure *a = results_find(before, p->run->figures[i].name);
-		struct comparison c;
-
-		if (!a || compare_figures(a, &p->run->figures[i], &rule, &c))
-			continue;
-		count[c.verdict]++;
-		if (c.verdict == COMPARE_BETTER || c.verdict == COMPARE_WORSE)
-			change_row(f, &c);
-	}
-	fputs("</tbody></table></div></details>\n<p>", f);
-	for (int v = 0; v < COMPARE_VERDICTS; v++)
-		fprintf(f, "%s%zu %s", v ? ", " : "", count[v],
-			compare_verdict_name((enum compare_verdict)v));
-	fputs(".</p>\n", f);
+	fprintf(f, ": %zu figures better, %zu worse, %zu changed, %zu the same.</p>\n",
+		count[COMPARE_BETTER], count[COMPARE_WORSE], count[COMPARE_CHANGED],
+		count[COMPARE_SAME]);
+	if (count[COMPARE_BETTER] + count[COMPARE_WORSE])
+		change_table(f, p);
 }
 
 static void history(FILE *f, const struct page *p)

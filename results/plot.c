@@ -470,7 +470,8 @@ static void put_panel(FILE *f, const struct plot *p, size_t i, const struct them
 		put_title(f, p, b.left - 40, b.top - 14, panel->title, 10);
 		put_label(f, p, b.left, b.top + 10, "not measured",
 			"left textcolor rgb SOFT font ',10'");
-		fputs("unset logscale; unset border; unset tics; set xrange [0:1]; set yrange [0:1]\nplot NaN "
+		fputs("unset logscale; unset border; unset tics; set xrange [0:1]; set yrange "
+		      "[0:1]\nplot NaN "
 		      "notitle\n",
 			f);
 		fputs("unset label; unset object; unset arrow; set border 3 lc rgb GRID\n", f);

@@ -291,6 +291,40 @@ TEST(reading_refuses_each_violation_by_name)
 	results_free(r);
 }
 
+TEST(damaged_files_are_refused_or_consistent)
+{
+	static const char bytes[] = "{}[]\",:.-0123456789eE\\xtfnul \n\x80\xff";
+	uint64_t s = test_seed();
+	struct results *r = small(), *q;
+	json_t *root = results_encode(r);
+	char *text = json_dumps(root, JSON_COMPACT), path[4096];
+	size_t len = strlen(text);
+
+	snprintf(path, sizeof(path), "%s/damaged.json", test_dir());
+	for (int round = 0; round < 1500; round++) {
+		char *copy = strdup(text);
+		struct err e = {0};
+
+		for (uint64_t k = test_rand(&s) % 3; k < 3; k++)
+			copy[test_rand(&s) % len] = bytes[test_rand(&s) % (sizeof(bytes) - 1)];
+		if (test_rand(&s) % 8 == 0)
+			copy[test_rand(&s) % len] = 0;
+		spit(path, copy);
+		free(copy);
+		if (results_read(path, &q, &e)) {
+			assert_int_equal(strncmp(e.msg, path, strlen(path)), 0);
+			continue;
+		}
+		for (size_t i = 0; i < q->nfigures; i++)
+			assert_true(isfinite(q->figures[i].sum.median) &&
+				    results_name_ok(q->figures[i].name));
+		results_free(q);
+	}
+	free(text);
+	json_decref(root);
+	results_free(r);
+}
+
 TEST(numbers_print_bare)
 {
 	assert_string_equal(results_number(187), "187");
