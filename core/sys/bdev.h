@@ -27,7 +27,7 @@ struct bdev_req {
 	enum bdev_op op;
 	uint64_t offset_bytes;
 	uint64_t len_bytes; /* the sum of iov, or the length to discard; 0 for a flush */
-	struct iovec *iov;  /* valid until done; may be modified by the device (short I/O) */
+	struct iovec *iov;  /* valid until done; a short transfer changes it, and iov, iovcnt */
 	int iovcnt;
 	/* 0 or -errno; fires once, never inside submit */
 	void (*done)(struct bdev_req *r, int status);

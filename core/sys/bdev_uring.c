@@ -70,11 +70,11 @@ static void finish(struct bdev_req *r, int status)
 	r->done(r, status);
 }
 
-/* Step over what has been moved. */
+/* Step over what has been moved, which is not all. */
 static void advance(struct bdev_req *r, size_t n)
 {
 	r->moved_bytes += n;
-	while (r->iovcnt && n >= r->iov->iov_len) {
+	while (n >= r->iov->iov_len) {
 		n -= r->iov->iov_len;
 		r->iov++;
 		r->iovcnt--;
@@ -92,11 +92,12 @@ static void transferred(struct bdev_req *r, unsigned n)
 		finish(r, -EIO);
 		return;
 	}
-	advance(r, n);
-	if (r->moved_bytes == r->len_bytes)
+	if (n == r->len_bytes - r->moved_bytes) {
 		finish(r, 0);
-	else
-		start(r);
+		return;
+	}
+	advance(r, n);
+	start(r);
 }
 
 static void completed(struct uring_op *op, int res)
