@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "format/checkpoint.h"
+
+#include "format/block.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+
+enum {
+	VERSION = 1,
+	CRC_AT = 12,
+	LIVE_BYTES = 32,
+	OBJECT_BYTES = 32,
+	REMOVED_BYTES = 8,
+	DIR_BYTES = 32
+};
+
+static const char magic[8] = "LSVDckpt";
+
+static uint64_t live_at(void)
+{
+	return CHECKPOINT_FIXED_BYTES;
+}
+static uint64_t objects_at(const struct checkpoint_header *h)
+{
+	return live_at() + (uint64_t)h->live * LIVE_BYTES;
+}
+
+static uint64_t removed_at(const struct checkpoint_header *h)
+{
+	return objects_at(h) + (uint64_t)h->objects * OBJECT_BYTES;
+}
+
+static uint64_t dirs_at(const struct checkpoint_header *h)
+{
+	return removed_at(h) + (uint64_t)h->removed * REMOVED_BYTES;
+}
+
+uint64_t checkpoint_meta_bytes(const struct checkpoint_header *h)
+{
+	return block_round_up(dirs_at(h) + (uint64_t)h->dirs * DIR_BYTES, CHECKPOINT_ALIGN);
+}
+
+static void put_fixed(struct writer *w, const struct checkpoint_header *h)
+{
+	put_bytes(w, magic, 8);
+	put_u16(w, VERSION);
+	put_u16(w, 0);
+	put_u32(w, 0); /* CRC */
+	put_bytes(w, h->uuid, 16);
+	put_u64(w, h->epoch);
+	put_u64(w, h->number);
+	put_u64(w, h->full_number);
+	put_u64(w, h->object_seq);
+	put_u64(w, h->covers);
+	put_u64(w, h->meta_bytes);
+	put_u64(w, h->payload_bytes);
+	put_u32(w, h->live);
+	put_u32(w, h->objects);
+	put_u32(w, h->removed);
+	put_u32(w, h->dirs);
+	put_zeroes(w, 24);
+}
+
+void checkpoint_encode(const struct checkpoint_header *h, const struct checkpoint_live *live,
+	const struct checkpoint_object *objects, const uint64_t *removed,
+	const struct checkpoint_dir *dirs, void *buf)
+{
+	struct writer w = writer_of(buf, h->meta_bytes);
+
+	put_fixed(&w, h);
+	for (uint32_t i = 0; i < h->live; i++) {
+		put_u64(&w, live[i].number);
+		put_u64(&w, live[i].epoch);
+		put_u64(&w, live[i].meta_bytes);
+		put_u64(&w, live[i].payload_bytes);
+	}
+	for (uint32_t i = 0; i < h->objects; i++) {
+		put_u64(&w, objects[i].seq);
+		put_u64(&w, objects[i].epoch);
+		put_u32(&w, objects[i].hdr_sectors);
+		put_u32(&w, objects[i].data_sectors);
+		put_u32(&w, objects[i].live_sectors);
+		put_u32(&w, objects[i].flags);
+	}
+	for (uint32_t i = 0; i < h->removed; i++)
+		put_u64(&w, removed[i]);
+	for (uint32_t i = 0; i < h->dirs; i++) {
+		put_u64(&w, dirs[i].range);
+		put_u64(&w, dirs[i].number);
+		put_u64(&w, dirs[i].offset_bytes);
+		put_u32(&w, dirs[i].extents);
+		put_u32(&w, dirs[i].crc);
+	}
+	assert(!w.bad);
+	put_zeroes(&w, (size_t)(w.end - w.p));
+	block_seal(buf, h->meta_bytes, CRC_AT);
+}
+
+int checkpoint_decode_fixed(const void *buf, size_t len, struct checkpoint_header *h, struct err *e)
+{
+	struct reader r = reader_of(buf, len);
+	int rc = block_check_magic(&r, magic, VERSION, "checkpoint", e);
+
+	if (rc < 0)
+		return rc;
+	get_zeroes(&r, 2);
+	reader_take(&r, 4);
+	get_bytes(&r, h->uuid, 16);
+	h->epoch = get_u64(&r);
+	h->number = get_u64(&r);
+	h->full_number = get_u64(&r);
+	h->object_seq = get_u64(&r);
+	h->covers = get_u64(&r);
+	h->meta_bytes = get_u64(&r);
+	h->payload_bytes = get_u64(&r);
+	h->live = get_u32(&r);
+	h->objects = get_u32(&r);
+	h->removed = get_u32(&r);
+	h->dirs = get_u32(&r);
+	get_zeroes(&r, 24);
+	if (r.bad || h->meta_bytes != checkpoint_meta_bytes(h) || !h->live ||
+		h->full_number > h->number)
+		return err_set(e, -EUCLEAN, "checkpoint: impossible values");
+	return 0;
+}
+
+int checkpoint_decode(const void *buf, size_t len, const uint8_t uuid[16], uint64_t epoch,
+	uint64_t number, struct checkpoint_header *h, struct err *e)
+{
+	int rc = checkpoint_decode_fixed(buf, len, h, e);
+
+	if (rc < 0)
+		return rc;
+	if (h->meta_bytes > len)
+		return err_set(e, -EUCLEAN, "checkpoint %" PRIu64 ": cut off", number);
+	if (!block_sealed(buf, h->meta_bytes, CRC_AT))
+		return err_set(
+			e, -EBADMSG, "checkpoint %" PRIu64 ": checksum does not match", number);
+	if (memcmp(h->uuid, uuid, 16) || h->epoch != epoch || h->number != number)
+		return err_set(
+			e, -EUCLEAN, "checkpoint %" PRIu64 ": of another volume or number", number);
+	return 0;
+}
+
+static struct reader section(const void *buf, uint64_t at, uint32_t i, size_t size)
+{
+	return reader_of((const uint8_t *)buf + at + (uint64_t)i * size, size);
+}
+
+void checkpoint_get_live(
+	const void *buf, const struct checkpoint_header *h, uint32_t i, struct checkpoint_live *x)
+{
+	struct reader r = section(buf, live_at(), i, LIVE_BYTES);
+
+	(void)h;
+	x->number = get_u64(&r);
+	x->epoch = get_u64(&r);
+	x->meta_bytes = get_u64(&r);
+	x->payload_bytes = get_u64(&r);
+}
+
+void checkpoint_get_object(
+	const void *buf, const struct checkpoint_header *h, uint32_t i, struct checkpoint_object *x)
+{
+	struct reader r = section(buf, objects_at(h), i, OBJECT_BYTES);
+
+	x->seq = get_u64(&r);
+	x->epoch = get_u64(&r);
+	x->hdr_sectors = get_u32(&r);
+	x->data_sectors = get_u32(&r);
+	x->live_sectors = get_u32(&r);
+	x->flags = get_u32(&r);
+}
+
+uint64_t checkpoint_get_removed(const void *buf, const struct checkpoint_header *h, uint32_t i)
+{
+	struct reader r = section(buf, removed_at(h), i, REMOVED_BYTES);
+
+	return get_u64(&r);
+}
+
+void checkpoint_get_dir(
+	const void *buf, const struct checkpoint_header *h, uint32_t i, struct checkpoint_dir *x)
+{
+	struct reader r = section(buf, dirs_at(h), i, DIR_BYTES);
+
+	x->range = get_u64(&r);
+	x->number = get_u64(&r);
+	x->offset_bytes = get_u64(&r);
+	x->extents = get_u32(&r);
+	x->crc = get_u32(&r);
+}
+
+void checkpoint_put_extent(void *at, const struct checkpoint_extent *x)
+{
+	struct writer w = writer_of(at, CHECKPOINT_EXTENT_BYTES);
+
+	put_u64(&w, x->lba);
+	put_u64(&w, x->seq);
+	put_u32(&w, x->len);
+	put_u32(&w, x->off);
+}
+
+void checkpoint_get_extent(const void *at, struct checkpoint_extent *x)
+{
+	struct reader r = reader_of(at, CHECKPOINT_EXTENT_BYTES);
+
+	x->lba = get_u64(&r);
+	x->seq = get_u64(&r);
+	x->len = get_u32(&r);
+	x->off = get_u32(&r);
+}

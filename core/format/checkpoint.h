@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * checkpoint.h - the codec of a checkpoint object: what changed in the maps since the one before.
+ *
+ * The LBA space is cut into ranges.  A checkpoint holds the whole contents of every range that
+ * changed (payload), the directory entries of these ranges, the objects that came and went, and the
+ * list of checkpoint objects still needed.  A *full* one lists every range and every object
+ * instead, so a reader starts at the newest full one and applies those after it.  Cost follows what
+ * changed.
+ *
+ *   meta (meta_bytes, a multiple of 4096, one CRC) | payload (each range with its own CRC)
+ *
+ * Byte layout: docs/FORMAT.md, "checkpoint".  Pure; any thread.
+ */
+#ifndef LSVD_FORMAT_CHECKPOINT_H
+#define LSVD_FORMAT_CHECKPOINT_H
+
+#include "sys/bytes.h"
+#include "sys/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CHECKPOINT_FIXED_BYTES = 128, CHECKPOINT_EXTENT_BYTES = 24, CHECKPOINT_ALIGN = 4096 };
+
+struct checkpoint_header {
+	uint8_t uuid[16];
+	uint64_t epoch, number; /* number: rises by one over the volume's life */
+	uint64_t full_number;	/* the newest full one at or before this */
+	uint64_t object_seq;	/* the maps as after this object */
+	uint64_t covers;	/* and so after this journal record */
+	uint64_t meta_bytes, payload_bytes;
+	uint32_t live, objects, removed, dirs; /* counts of the sections, in this order */
+};
+
+struct checkpoint_live { /* a checkpoint object still needed, this one included */
+	uint64_t number, epoch, meta_bytes, payload_bytes;
+};
+
+struct checkpoint_object { /* an object that is in the table now */
+	uint64_t seq, epoch;
+	uint32_t hdr_sectors, data_sectors, live_sectors, flags;
+};
+
+struct checkpoint_dir { /* where a range's contents are; extents 0: the range is empty */
+	uint64_t range, number, offset_bytes; /* in the payload of that checkpoint */
+	uint32_t extents, crc;
+};
+
+struct checkpoint_extent {
+	uint64_t lba, seq; /* sectors; object */
+	uint32_t len, off; /* sectors */
+};
+
+uint64_t checkpoint_meta_bytes(const struct checkpoint_header *h);
+
+/* Encode meta into buf[h->meta_bytes]. */
+void checkpoint_encode(const struct checkpoint_header *h, const struct checkpoint_live *live,
+	const struct checkpoint_object *objects, const uint64_t *removed,
+	const struct checkpoint_dir *dirs, void *buf);
+
+/* Decode the fixed part only (to learn meta_bytes). */
+int checkpoint_decode_fixed(
+	const void *buf, size_t len, struct checkpoint_header *h, struct err *e) MUST_CHECK;
+
+/* Check all of meta: CRC, identity, counts (I10). */
+int checkpoint_decode(const void *buf, size_t len, const uint8_t uuid[16], uint64_t epoch,
+	uint64_t number, struct checkpoint_header *h, struct err *e) MUST_CHECK;
+
+/* Sections of a meta that checkpoint_decode accepted. */
+void checkpoint_get_live(
+	const void *buf, const struct checkpoint_header *h, uint32_t i, struct checkpoint_live *x);
+void checkpoint_get_object(const void *buf, const struct checkpoint_header *h, uint32_t i,
+	struct checkpoint_object *x);
+uint64_t checkpoint_get_removed(const void *buf, const struct checkpoint_header *h, uint32_t i);
+void checkpoint_get_dir(
+	const void *buf, const struct checkpoint_header *h, uint32_t i, struct checkpoint_dir *x);
+
+/* One extent of a payload. */
+void checkpoint_put_extent(void *at, const struct checkpoint_extent *x);
+void checkpoint_get_extent(const void *at, struct checkpoint_extent *x);
+
+#endif
