@@ -97,8 +97,10 @@ $(O)/lsvd: $(call obj,$(tool_src)) $(O)/liblsvd.a
 # whose own warnings are not ours; `sudo make install` finds again those that an ordinary user built with.  It is not built with a sanitizer, which fio does not carry.
 engine_src := $(wildcard fio-engine/lsvd.c)
 ifneq ($(engine_src),)
-FIO_INC ?= $(or $(shell ci/fio-headers --cached),$(shell [ "$$(basename "$$(cat $(O)/lsvd-engine/.inc 2>/dev/null)")" = \
+ifndef FIO_INC
+FIO_INC := $(or $(shell ci/fio-headers --cached),$(shell [ "$$(basename "$$(cat $(O)/lsvd-engine/.inc 2>/dev/null)")" = \
              "$$(fio --version 2>/dev/null)" ] && cat $(O)/lsvd-engine/.inc))
+endif
 endif
 engine_dir := $(O)/lsvd-engine
 ifneq ($(and $(engine_src),$(FIO_INC)),)
