@@ -78,6 +78,16 @@ TEST(memory_sizes_have_suffixes)
 	loop_free(l);
 }
 
+/* The first hole, or extent that is allocated but unwritten; the size when there is none. */
+static off_t first_hole(const char *path)
+{
+	int fd = open(path, O_RDONLY);
+	off_t at = lseek(fd, 0, SEEK_HOLE);
+
+	close(fd);
+	return at;
+}
+
 TEST(a_file_is_created_in_full_and_found_again)
 {
 	struct bench b = {.loop = new_uring()};
@@ -93,6 +103,7 @@ TEST(a_file_is_created_in_full_and_found_again)
 	assert_int_equal(stat(url + 5, &st), 0);
 	assert_int_equal(st.st_size, 9 * MIB);
 	assert_true(st.st_blocks * 512 >= 9 * MIB);
+	assert_int_equal(first_hole(url + 5), 9 * MIB);
 	assert_int_equal(st.st_mode & 0777, 0600);
 	assert_int_equal(run(&b, BDEV_WRITE, MIB, w, SECTOR_BYTES), 0);
 	assert_int_equal(run(&b, BDEV_FLUSH, 0, NULL, 0), 0);

@@ -202,23 +202,26 @@ TEST(a_flush_does_not_cover_what_completes_beside_it)
 /* Nor does a flush that comes back good make up for one that failed. */
 TEST(what_a_failed_flush_should_have_covered_is_lost)
 {
-	struct bench b = bench_sim(1, slow_disk());
 	int n[4];
 
-	write_version(&b, 0, RANGE, 1);
-	sim_disk_model(b.disk)->error_per_million = 1000000;
-	assert_int_equal(run(&b, BDEV_FLUSH, 0, NULL, 0), -EIO);
-	sim_disk_model(b.disk)->error_per_million = 0;
-	write_version(&b, RANGE, RANGE, 1);
-	write_version(&b, RANGE / 2, 512, 2);
-	assert_int_equal(run(&b, BDEV_FLUSH, 0, NULL, 0), 0);
-	crash(&b, 1, false);
-	assert_int_equal(version_at(b.disk, RANGE / 2, 2), 2);
-	count_versions(&b, 0, 2, n);
-	assert_int_equal(n[0], RANGE / 512 - 1);
-	count_versions(&b, RANGE, 1, n);
-	assert_int_equal(n[1], RANGE / 512);
-	crashed_free(&b);
+	for (uint64_t seed = 0; seed < 20; seed++) {
+		struct bench b = bench_sim(seed, slow_disk());
+
+		write_version(&b, 0, RANGE, 1);
+		sim_disk_model(b.disk)->error_per_million = 1000000;
+		assert_int_equal(run(&b, BDEV_FLUSH, 0, NULL, 0), -EIO);
+		sim_disk_model(b.disk)->error_per_million = 0;
+		write_version(&b, RANGE, RANGE, 1);
+		write_version(&b, RANGE / 2, 512, 2);
+		assert_int_equal(run(&b, BDEV_FLUSH, 0, NULL, 0), 0);
+		crash(&b, seed, false);
+		assert_int_equal(version_at(b.disk, RANGE / 2, 2), 2);
+		count_versions(&b, 0, 2, n);
+		assert_int_equal(n[0], RANGE / 512 - 1);
+		count_versions(&b, RANGE, 1, n);
+		assert_int_equal(n[1], RANGE / 512);
+		crashed_free(&b);
+	}
 }
 
 TEST(failed_requests_say_so)

@@ -119,6 +119,18 @@ BOTH(posted_then_deferred_then_timers_then_what_they_queued)
 	assert_string_equal(diary, "pqdetzpdz");
 }
 
+BOTH(posts_alone_keep_their_order)
+{
+	struct note p = note_of(l, 'p'), q = note_of(l, 'q'), z = note_of(l, 'z');
+
+	diary[0] = 0;
+	p.then = &z;
+	loop_post(l, &p.task);
+	loop_post(l, &q.task);
+	assert_int_equal(loop_poll(l, 0), 3);
+	assert_string_equal(diary, "pqz");
+}
+
 BOTH(an_endless_chain_does_not_keep_the_caller)
 {
 	struct note a = note_of(l, 'a'), b = note_of(l, 'b');
@@ -179,6 +191,31 @@ BOTH(a_timer_in_the_past_fires_after_those_that_are_due)
 	while (loop_timer_armed(&a.timer))
 		loop_poll(l, LOOP_FOREVER);
 	assert_string_equal(diary, "aba");
+}
+
+static void set_always(struct loop_timer *t)
+{
+	struct note *n = container_of(t, struct note, timer);
+
+	note_fire(t);
+	loop_timer_set(n->l, t, 0);
+}
+
+BOTH(a_timer_set_to_the_past_waits_for_the_tasks)
+{
+	struct note a = note_of(l, 'a'), b = note_of(l, 'b');
+
+	diary[0] = 0;
+	b.then = &b;
+	a.timer.fire = set_always;
+	loop_timer_set(l, &a.timer, 0);
+	loop_defer(l, &b.task);
+	assert_true(loop_poll(l, 0) > 3);
+	assert_memory_equal(diary, "baba", 4);
+	loop_timer_cancel(l, &a.timer);
+	b.then = NULL;
+	while (loop_poll(l, 0))
+		;
 }
 
 /* Random sets and cancels against a plain array. */
