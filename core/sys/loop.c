@@ -23,6 +23,7 @@ void loop_init(struct loop *l, const struct loop_ops *ops)
 {
 	*l = (struct loop){.ops = ops, .stop_at = UINT64_MAX};
 	l->ready_end = &l->ready;
+	l->later_end = &l->later;
 	l->now_ns = ops->clock(l);
 }
 
@@ -48,6 +49,16 @@ void loop_defer(struct loop *l, struct loop_task *t)
 		return;
 	__atomic_store_n(&t->queued, true, __ATOMIC_RELAXED);
 	ready_add(l, t);
+}
+
+void loop_background(struct loop *l, struct loop_task *t)
+{
+	if (__atomic_load_n(&t->queued, __ATOMIC_RELAXED))
+		return;
+	__atomic_store_n(&t->queued, true, __ATOMIC_RELAXED);
+	t->next = NULL;
+	*l->later_end = t;
+	l->later_end = &t->next;
 }
 
 void loop_post(struct loop *l, struct loop_task *t)
@@ -102,6 +113,23 @@ static int run_tasks(struct loop *l)
 		n++;
 	}
 	return n;
+}
+
+static int run_slice(struct loop *l)
+{
+	struct loop_task *t = l->later;
+
+	if (!t || l->events >= l->stop_at)
+		return 0;
+	if (l->ops->submit)
+		l->ops->submit(l);
+	l->later = t->next;
+	if (!l->later)
+		l->later_end = &l->later;
+	l->events++;
+	(void)__atomic_exchange_n(&t->queued, false, __ATOMIC_ACQ_REL);
+	t->run(t);
+	return 1;
 }
 
 bool loop_fall_asleep(struct loop *l)
@@ -265,6 +293,7 @@ int loop_poll(struct loop *l, int64_t wait_ns)
 	l->polling = true;
 	l->now_ns = l->ops->clock(l);
 	n = run_rounds(l);
+	n += run_slice(l);
 	if (!n && wait_ns != 0)
 		n = wait_and_run(l, wait_ns);
 	if (l->ops->submit)

@@ -54,6 +54,10 @@ uint64_t loop_random(struct loop *l);
 /* Run `t` on a later iteration.  Loop thread.  A task that is queued stays queued once. */
 void loop_defer(struct loop *l, struct loop_task *t);
 
+/* Long work cut into slices: run `t` after everything that is ready, and after I/O was submitted; one such
+ * task a loop_poll(), so a slice (aim at 50 us) delays nobody by more than itself.  Loop thread. */
+void loop_background(struct loop *l, struct loop_task *t);
+
 /* Run `t` on the loop soon; wakes a sleeping loop.  Any thread.  Lock-free.  Posting a task that is
  * queued is fine: the run to come sees what was written before.  The caller sees to it that the
  * loop is not freed before loop_post() returned.  On a simulated loop: loop thread only. */

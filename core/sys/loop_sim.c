@@ -43,7 +43,7 @@ static int sim_wait(struct loop *l, uint64_t until_ns)
 {
 	struct sim *s = sim_of(l);
 
-	if (l->ready_n || atomic_load(&l->posted))
+	if (l->ready_n || l->later || atomic_load(&l->posted))
 		return 0;
 	if (until_ns == UINT64_MAX)
 		return -ETIME;
@@ -93,6 +93,8 @@ void loop_sim_crash(struct loop *l)
 	l->ready = NULL;
 	l->ready_end = &l->ready;
 	l->ready_n = 0;
+	l->later = NULL;
+	l->later_end = &l->later;
 	atomic_store(&l->posted, NULL);
 	l->stop_at = 0;
 }
@@ -109,5 +111,5 @@ uint64_t loop_sim_events(const struct loop *l)
 
 bool loop_sim_idle(const struct loop *l)
 {
-	return !l->ready_n && !l->heap_n && !atomic_load(&l->posted);
+	return !l->ready_n && !l->later && !l->heap_n && !atomic_load(&l->posted);
 }
