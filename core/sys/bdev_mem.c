@@ -119,8 +119,8 @@ static int map_bytes(uint64_t size, char **out)
 	if (p == MAP_FAILED)
 		return -errno;
 	/* Only advice: without huge pages it works the same, a little slower. */
-	if (madvise(p, size, MADV_HUGEPAGE) == 0 || errno == EINVAL)
-		touch_all(p, size);
+	(void)madvise(p, size, MADV_HUGEPAGE);
+	touch_all(p, size);
 	*out = p;
 	return 0;
 }
