@@ -245,12 +245,10 @@ static void write_from(
 		const uint8_t *from = zeroes;
 
 		if (r->op == BDEV_WRITE) {
+			for (; in_iov == v->iov_len; in_iov = 0)
+				v++;
 			from = (const uint8_t *)v->iov_base + in_iov;
 			in_iov += SECTOR;
-			if (in_iov == v->iov_len) {
-				v++;
-				in_iov = 0;
-			}
 		}
 		if (lands(&fate, i, rand))
 			put(d, at, from, SECTOR);

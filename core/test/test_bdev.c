@@ -55,12 +55,15 @@ CONFORMS(scattered_memory_is_one_request)
 	struct io wr = io_of(BDEV_WRITE, 8192, NULL, 4 * 8192);
 	struct io rd = io_of(BDEV_READ, 8192, NULL, 4 * 8192);
 
-	wr.r.iovcnt = 4;
 	rd.r.iovcnt = 2;
 	for (int i = 0; i < 4; i++)
 		wr.iov[i] = (struct iovec){w + (6 - 2 * i) * 8192, 8192};
 	rd.iov[0] = (struct iovec){r, 4096};
 	rd.iov[1] = (struct iovec){r + 4096, 4 * 8192 - 4096};
+	/* An empty piece is nothing. */
+	wr.iov[4] = wr.iov[3];
+	wr.iov[3].iov_len = 0;
+	wr.r.iovcnt = 5;
 	submit(b, &wr);
 	wait_for(b, &wr);
 	assert_int_equal(wr.status, 0);
