@@ -18,6 +18,7 @@
 #ifndef LSVD_CACHE_CACHE_H
 #define LSVD_CACHE_CACHE_H
 
+#include "format/profile.h"
 #include "format/trace.h"
 #include "pool/pool.h"
 #include "store/store.h"
@@ -142,13 +143,6 @@ void readahead_free(
 /* Tell of a read by the client; may start prefetches.  Several interleaved streams are recognised;
  * the window doubles from 128 KiB (or two chunks) to max while the stream goes on. */
 void readahead_saw(struct readahead *ra, uint64_t lba, uint64_t len);
-
-/* The boot profile: ranges in the order and at the time of their first touch. */
-struct profile_range {
-	uint64_t lba;	   /* sectors */
-	uint32_t len;	   /* sectors */
-	uint32_t first_us; /* since the first request of the boot; saturates */
-};
 
 struct prefetch;
 /* Starts streaming at once, at most `ahead_bytes` ahead of what the client has touched and `depth`
