@@ -85,7 +85,7 @@ static const struct key keys[] = {
 {"gc.start", NUMBER, AT(gc_start_percent), 1, 99, 0, NULL, "70",
 	"collect when less than this percentage of the stored bytes is live", false},
 {"gc.stop", NUMBER, AT(gc_stop_percent), 1, 99, 0, NULL, "75",
-	"and until this percentage is live", false},
+	"stop collecting when this percentage is live", false},
 {"gc.plug", SIZE, AT(gc_plug_bytes), 0, MIB, 512, NULL, "8K",
 	"holes up to this size are filled when data is moved; 0 none", false},
 {"cache.enabled", BOOL, AT(cache_enabled), 0, 0, 0, NULL, "true",

@@ -286,3 +286,34 @@ TEST(config_a_copy_stands_alone)
 	assert_int_equal(s.durability, DURABILITY_JOURNAL);
 	lsvd_config_free(d);
 }
+
+/* Every key has its paragraph in the man page, with its default. */
+TEST(config_man_page_lists_every_key)
+{
+	struct lsvd_config *c = lsvd_config_defaults();
+	FILE *f = fopen("docs/lsvd.json.5", "r");
+	static char page[64 << 10];
+	const char *key;
+
+	if (!f) {
+		lsvd_config_free(c);
+		SKIP("docs/lsvd.json.5 is not here: run from the source tree");
+	}
+	page[fread(page, 1, sizeof(page) - 1, f)] = 0;
+	fclose(f);
+	for (size_t i = 0; (key = lsvd_config_key(i, NULL)); i++) {
+		const char *def = lsvd_config_get(c, NULL, key, NULL), *line, *end;
+		char want[400];
+
+		snprintf(want, sizeof(want), ".BR %s \"", key);
+		line = strstr(page, want);
+		if (!line)
+			fail_msg("docs/lsvd.json.5 lacks %s", key);
+		end = strchr(line, '\n');
+		snprintf(want, sizeof(want), "default %s)", *def ? def : "empty");
+		if (strcmp(key, "pool.path") &&
+			!memmem(line, (size_t)(end - line), want, strlen(want)))
+			fail_msg("docs/lsvd.json.5: %s: no '%s'", key, want);
+	}
+	lsvd_config_free(c);
+}
