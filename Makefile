@@ -99,7 +99,7 @@ engine_src := $(wildcard fio-engine/lsvd.c)
 ifneq ($(engine_src),)
 ifndef FIO_INC
 FIO_INC := $(or $(shell ci/fio-headers --cached),$(shell [ "$$(basename "$$(cat $(O)/lsvd-engine/.inc 2>/dev/null)")" = \
-             "$$(fio --version 2>/dev/null)" ] && cat $(O)/lsvd-engine/.inc))
+             "$$(fio --version 2>/dev/null)" ] && cat $(O)/lsvd-engine/.inc 2>/dev/null))
 endif
 endif
 engine_dir := $(O)/lsvd-engine
