@@ -44,6 +44,6 @@ int trace_writer_add(
 	struct trace_writer *w, const struct trace_record *rec, struct err *e) MUST_CHECK;
 
 /* Writes the rest with the final drop counter, frees w; -errno when any write failed. */
-int trace_writer_close(struct trace_writer *w, uint64_t dropped, struct err *e) MUST_CHECK;
+int trace_writer_close(struct trace_writer *w, uint64_t dropped, struct err *e);
 
 #endif

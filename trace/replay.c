@@ -8,6 +8,7 @@
  * of completions that have happened again, and one timer.
  */
 #include "trace/replay.h"
+#include "sys/stats.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -39,7 +40,7 @@ struct replay {
 	struct replay_request *pool, **free;
 	unsigned inflight, reads, most;
 	/* measured */
-	uint64_t *latency_ns; /* per item; UINT64_MAX = none */
+	struct hist latency[TRACE_OPS];
 	uint64_t start_ns, end_ns, reads_since_ns, read_outstanding_ns, recorded_ns;
 	uint64_t completed, held_back, longest;
 	uint64_t requests[TRACE_OPS], bytes[TRACE_OPS], errors[TRACE_OPS];
@@ -169,13 +170,11 @@ static int allocate(struct replay *r, size_t n)
 
 	r->items = calloc(n + 1, sizeof(*r->items));
 	r->reached_ns = calloc(n + 1, sizeof(*r->reached_ns));
-	r->latency_ns = malloc((n + 1) * sizeof(*r->latency_ns));
 	r->done = calloc(n + 1, 1);
 	r->pool = calloc(max, sizeof(*r->pool));
 	r->free = calloc(max, sizeof(*r->free));
-	if (!r->items || !r->reached_ns || !r->latency_ns || !r->done || !r->pool || !r->free)
+	if (!r->items || !r->reached_ns || !r->done || !r->pool || !r->free)
 		return -ENOMEM;
-	memset(r->latency_ns, 0xff, (n + 1) * sizeof(*r->latency_ns));
 	for (unsigned i = 0; i < max; i++) {
 		r->pool[i].slot = i;
 		r->free[max - 1 - i] = &r->pool[i];
@@ -218,7 +217,6 @@ void replay_free(struct replay *r)
 	assert(!r->inflight);
 	free(r->items);
 	free(r->reached_ns);
-	free(r->latency_ns);
 	free(r->done);
 	free(r->pool);
 	free(r->free);
@@ -322,7 +320,7 @@ void replay_complete(struct replay *r, struct replay_request *q, int status)
 
 	assert(r->inflight > 0);
 	if (status >= 0)
-		r->latency_ns[i] = now - q->submit_ns;
+		hist_record(&r->latency[q->op], now - q->submit_ns);
 	release(r, q, now);
 	finish_item(r, i, status, now);
 	pump(r);
@@ -353,51 +351,18 @@ uint64_t replay_longest(const struct replay *r)
 
 /* ---- the figures ---- */
 
-static int by_value(const void *a, const void *b)
+static struct lsvd_latency summary(const struct hist *h)
 {
-	const uint64_t *x = a, *y = b;
-
-	return *x < *y ? -1 : *x > *y;
+	return (struct lsvd_latency){.count = h->count,
+		.mean_ns = (uint64_t)hist_mean(h),
+		.p50_ns = hist_percentile(h, 50),
+		.p99_ns = hist_percentile(h, 99),
+		.p999_ns = hist_percentile(h, 99.9),
+		.max_ns = h->max};
 }
 
-/* Sorts v. */
-static struct lsvd_latency summarise(uint64_t *v, size_t n)
+void replay_get(const struct replay *r, struct replay_result *out)
 {
-	struct lsvd_latency l = {.count = n};
-	double sum = 0;
-
-	if (!n)
-		return l;
-	qsort(v, n, sizeof(*v), by_value);
-	for (size_t i = 0; i < n; i++)
-		sum += (double)v[i];
-	l.mean_ns = (uint64_t)(sum / (double)n);
-	l.p50_ns = v[(n - 1) / 2];
-	l.p99_ns = v[(n - 1) * 99 / 100];
-	l.p999_ns = v[(n - 1) * 999 / 1000];
-	l.max_ns = v[n - 1];
-	return l;
-}
-
-static struct lsvd_latency latency_of(
-	const struct replay *r, unsigned op, uint64_t *v, uint64_t *sum)
-{
-	size_t n = 0;
-
-	for (uint32_t i = 0; i < r->n; i++) {
-		if (r->items[i].op != op || r->latency_ns[i] == UINT64_MAX)
-			continue;
-		v[n++] = r->latency_ns[i];
-		*sum += r->latency_ns[i];
-	}
-	return summarise(v, n);
-}
-
-void replay_get(struct replay *r, struct replay_result *out)
-{
-	uint64_t *v = r->reached_ns; /* has done its duty, and has room for n */
-	uint64_t sums[TRACE_OPS] = {0};
-
 	assert(replay_finished(r));
 	*out = (struct replay_result){.first_error = r->first_error,
 		.read_outstanding_ns = r->read_outstanding_ns,
@@ -412,9 +377,9 @@ void replay_get(struct replay *r, struct replay_result *out)
 		out->op[op] = (struct replay_op_result){.requests = r->requests[op],
 			.bytes = r->bytes[op],
 			.errors = r->errors[op],
-			.latency = latency_of(r, op, v, &sums[op])};
+			.latency = summary(&r->latency[op])};
 	}
-	out->stall_ns = sums[TRACE_READ];
+	out->stall_ns = r->latency[TRACE_READ].sum;
 }
 
 void replay_fill(

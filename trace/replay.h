@@ -16,7 +16,7 @@
  *   ... replay_timer(r) when the timer fires, replay_complete(r, q, status) per request ...
  *   replay_finished(r) -> replay_get(r, &result); replay_free(r);
  *
- * One thread at a time.  Memory: ~56 bytes per request of the trace, allocated by replay_new().
+ * One thread at a time.  Memory: ~50 bytes per request of the trace, allocated by replay_new().
  */
 #ifndef LSVD_TRACE_REPLAY_H
 #define LSVD_TRACE_REPLAY_H
@@ -57,7 +57,7 @@ struct replay_ops {
 
 struct replay_op_result {
 	uint64_t requests, bytes, errors;
-	struct lsvd_latency latency; /* exact, of requests without error */
+	struct lsvd_latency latency; /* of requests without error; within 1 % */
 };
 
 struct replay_result {
@@ -90,7 +90,7 @@ uint64_t replay_done(const struct replay *r);	  /* completed so far */
 uint64_t replay_longest(const struct replay *r);  /* len_bytes of the longest read or write */
 
 /* Once finished. */
-void replay_get(struct replay *r, struct replay_result *out);
+void replay_get(const struct replay *r, struct replay_result *out);
 
 /* Nothing may be in flight; r may be NULL. */
 void replay_free(struct replay *r);

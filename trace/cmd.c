@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* cmd.c - `lsvd trace COMMAND`: dispatch, and what its commands share. */
+#include "trace/cmd.h"
+#include "cli/cli.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static const struct cli_sub subs[] = {
+	{"info", "requests, bytes, unique blocks, stall time", cmd_trace_info},
+	{"dump", "every request, as text or JSON lines", cmd_trace_dump},
+	{"export", "write it as CSV or as a fio iolog", cmd_trace_export},
+	{"import", "make a trace of CSV or a fio iolog", cmd_trace_import},
+
+	{"plot", "draw offsets over time, sizes, reuse", cmd_trace_plot},
+	{NULL, NULL, NULL},
+};
+
+static int run_trace(int argc, char **argv)
+{
+	return cli_dispatch("trace", subs, argc, argv);
+}
+
+CLI_COMMAND(trace, "look at, convert, replay block traces", run_trace)
+
+int cmd_load(const char *path, const char *file, struct trace *t)
+{
+	struct trace_load_options opt = {.file = file};
+	struct err e = {0};
+	const struct trace_counts *c = &t->counts;
+
+	if (trace_load(path, &opt, t, &e) < 0)
+		return cli_fail("%s", e.msg);
+	if (c->skipped_blocks)
+		fprintf(stderr,
+			"lsvd: '%s': %" PRIu64 " damaged blocks skipped, %" PRIu64
+			" requests lost\n",
+			path, c->skipped_blocks, c->skipped_records);
+	if (c->torn_blocks)
+		fprintf(stderr, "lsvd: '%s': the end is torn: %" PRIu64 " blocks left out\n", path,
+			c->torn_blocks);
+	if (c->dropped)
+		fprintf(stderr, "lsvd: '%s': the recorder dropped %" PRIu64 " requests\n", path,
+			c->dropped);
+	return CLI_OK;
+}
+
+void cmd_positional(struct argp_state *st, const char **slots, unsigned n, const char *arg)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (slots[i])
+			continue;
+		slots[i] = arg;
+		return;
+	}
+	argp_error(st, "too many arguments: '%s'", arg);
+}
