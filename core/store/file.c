@@ -355,6 +355,7 @@ struct file_image *file_image(struct file_store *fs, const char *object_name)
 	snprintf(i->path, sizeof(i->path), "%s/%s", fs->root, i->name);
 	i->fs = fs;
 	i->fd = -1;
+	i->timer.fire = file_image_due;
 	i->next = fs->images;
 	fs->images = i;
 	return i;

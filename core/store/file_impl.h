@@ -18,7 +18,7 @@ enum {
 	ROOT_MAX = 440,			/* bytes of the directory's path */
 	FILE_PATH_MAX = ROOT_MAX + STORE_NAME_MAX + 64,
 	SLICE_IOVS = 128,		/* fragments of one read or write */
-	SPARES = 16,			/* deleted files kept to be written again */
+	SPARES = 32,			/* deleted files kept to be written again */
 	OPEN_FILES = 256,
 	SMALL_BYTES = 256 << 10,	/* objects up to here may be swapped: their files are not kept open */
 	SPARE_MIN_BYTES = 1 << 20,	/* smaller files are not worth keeping */
@@ -54,14 +54,18 @@ struct spare {
 	uint64_t size_bytes;
 };
 
-/* An image's directory: whose renames and unlinks one fsync makes durable together. */
+/* An image's directory, and what is on its way to being durable in it: see file_put.c. */
 struct file_image {
 	struct file_image *next;
 	struct file_store *fs;
+	unsigned writing;			/* PUTs whose bytes are not all written */
+	struct file_op *written;		/* PUTs that wait to be hardened, and how many are */
+	unsigned hardening;
+	struct file_op *waiting, *serving;	/* for the next directory fsync, and by the one under way */
+	struct loop_timer timer;
 	struct call call;
-	struct file_op *waiting, *serving;	/* for the next fsync, and by the one under way */
 	int fd;
-	bool busy;
+	bool busy, due;
 	bool prepared;		/* the directories are there, as far as we know */
 	int64_t live;		/* objects made less objects deleted by this handle */
 	char name[65];
@@ -99,7 +103,7 @@ struct file_op {
 	unsigned pieces;
 	int fd;
 	uint32_t align;				/* O_DIRECT with this alignment; 0: buffered */
-	bool retried, recycled, removed, created;
+	bool counted, retried, recycled, removed, created;
 	struct spare spare;
 	struct statx stx;
 	void *found;				/* LIST: what the helper thread collected */
@@ -172,6 +176,7 @@ struct file_image *file_image(struct file_store *fs, const char *object_name);
 /* ---- file_put.c ---- */
 void file_put(struct file_op *f);
 void file_delete(struct file_op *f);
+void file_image_due(struct loop_timer *t);	/* some have waited long enough to be durable */
 
 /* ---- file_get.c ---- */
 void file_get(struct file_op *f);

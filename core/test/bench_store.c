@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bench_store.c - how fast a store takes and gives large objects.
+ *
+ *   bench_store [-s MIB] [-n OBJECTS] [-w IN-FLIGHT] [-p PIECE-KIB] [-q PIECES] [-r ROUNDS] [-u]
+ * [-x] URL
+ *
+ * Each round PUTs n objects, w in flight, GETs them, then DELETEs them; from the second round on a
+ * file store has spare files to write again.  -u: buffers not aligned for O_DIRECT.  -x: no GETs.
+ * A store's own directory is the caller's to make and remove.
+ */
+#include "store/store.h"
+#include "sys/loop_uring.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct slot {
+	struct store_req r;
+	struct iovec iov;
+	char name[32];
+	struct run *run;
+	uint64_t start_ns;
+};
+
+struct run {
+	struct store *s;
+	struct store_pace pace;
+	size_t size;
+	unsigned count, next, left, width;
+	enum store_op op;
+	uint64_t worst_ns;
+	struct slot *slots;
+};
+
+static void done(struct store_req *r, int64_t status);
+
+static void next(struct slot *k)
+{
+	struct run *n = k->run;
+
+	if (n->next == n->count)
+		return;
+	snprintf(k->name, sizeof(k->name), "bench/%08x", n->next++);
+	k->r.op = n->op;
+	k->r.name = k->name;
+	k->r.iov = &k->iov;
+	k->r.iovcnt = 1;
+	k->r.len_bytes = n->size;
+	k->r.pace = &n->pace;
+	k->r.done = done;
+	k->start_ns = loop_clock(n->s->loop);
+	store_submit(n->s, &k->r);
+}
+
+static void done(struct store_req *r, int64_t status)
+{
+	struct slot *k = (struct slot *)r;
+	uint64_t ns = loop_clock(k->run->s->loop) - k->start_ns;
+
+	if (status < 0) {
+		fprintf(stderr, "bench_store: %s: %s\n", k->name, strerror((int)-status));
+		exit(1);
+	}
+	if (ns > k->run->worst_ns)
+		k->run->worst_ns = ns;
+	k->run->left--;
+	next(k);
+}
+
+static void phase(struct run *n, enum store_op op, const char *what)
+{
+	uint64_t start = loop_clock(n->s->loop), ns;
+	double s;
+
+	n->op = op;
+	n->next = 0;
+	n->left = n->count;
+	n->worst_ns = 0;
+	for (unsigned i = 0; i < n->width; i++)
+		next(&n->slots[i]);
+	while (n->left)
+		loop_poll(n->s->loop, LOOP_FOREVER);
+	ns = loop_clock(n->s->loop) - start;
+	s = (double)ns / 1e9;
+	printf("  %s %7.0f MB/s %8.0f /s worst %6.1f ms", what,
+		(double)n->count * (double)n->size / 1e6 / s, n->count / s,
+		(double)n->worst_ns / 1e6);
+}
+
+static void make_slots(struct run *n, size_t skew)
+{
+	n->slots = calloc(n->width, sizeof(*n->slots));
+	for (unsigned i = 0; n->slots && i < n->width; i++) {
+		char *p = aligned_alloc(4096, (n->size + 8191) & ~(size_t)4095);
+
+		if (!p)
+			exit(1);
+		memset(p, (int)i + 1, n->size + skew);
+		n->slots[i].run = n;
+		n->slots[i].iov = (struct iovec){p + skew, n->size};
+	}
+}
+
+/* An object that stays, so that the image, and with it its spare files, live on between rounds. */
+static int64_t keep(struct store *s)
+{
+	struct store_req r = {.op = STORE_PUT, .name = "bench/keep"};
+
+	return store_wait(s, &r);
+}
+
+static int64_t forget(struct store *s)
+{
+	struct store_req r = {.op = STORE_DELETE, .name = "bench/keep"};
+
+	return store_wait(s, &r);
+}
+
+int main(int argc, char **argv)
+{
+	struct run n = {.size = 8 << 20,
+		.count = 32,
+		.width = 2,
+		.pace = {.piece_bytes = 512 << 10, .pieces_in_flight = 1}};
+	int opt, rounds = 3, rc;
+	size_t skew = 0;
+	bool gets = true;
+	struct err e = {0};
+	struct loop *l;
+
+	while ((opt = getopt(argc, argv, "s:n:w:p:q:r:ux")) != -1) {
+		unsigned v = optarg ? (unsigned)strtoul(optarg, NULL, 0) : 0;
+
+		switch (opt) {
+		case 's':
+			n.size = (size_t)v << 20;
+			break;
+		case 'n':
+			n.count = v;
+			break;
+		case 'w':
+			n.width = v;
+			break;
+		case 'p':
+			n.pace.piece_bytes = v << 10;
+			break;
+		case 'q':
+			n.pace.pieces_in_flight = v;
+			break;
+		case 'r':
+			rounds = (int)v;
+			break;
+		case 'u':
+			skew = 1;
+			break;
+		case 'x':
+			gets = false;
+			break;
+		default:
+			optind = argc;
+		}
+	}
+	if (optind != argc - 1) {
+		fprintf(stderr,
+			"usage: bench_store [-s MIB] [-n OBJECTS] [-w IN-FLIGHT] [-p PIECE-KIB] "
+			"[-q PIECES] [-r ROUNDS] [-u] [-x] URL\n");
+		return 2;
+	}
+	rc = loop_uring_new(256, &l, &e);
+	if (!rc)
+		rc = store_open(l, argv[optind], STORE_CREATE, &n.s, &e);
+	if (rc) {
+		fprintf(stderr, "bench_store: %s\n", err_text(&e, rc));
+		return 1;
+	}
+	make_slots(&n, skew);
+	if (keep(n.s))
+		return 1;
+	for (int i = 0; i < rounds; i++) {
+		printf("round %d:", i);
+		phase(&n, STORE_PUT, "PUT");
+		if (gets)
+			phase(&n, STORE_GET, "GET");
+		phase(&n, STORE_DELETE, "DEL");
+		printf("\n");
+	}
+	if (forget(n.s))
+		return 1;
+	store_close(n.s);
+	loop_free(l);
+	return 0;
+}
