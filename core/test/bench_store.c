@@ -7,9 +7,11 @@
  *
  * Each round PUTs n objects, w in flight, GETs them, then DELETEs them; from the second round on a
  * file store has spare files to write again.  -u: buffers not aligned for O_DIRECT.  -x: no GETs.
- * A store's own directory is the caller's to make and remove.
+ * -m: at most so many MB/s, as a paced destager would. A store's own directory is the caller's to
+ * make and remove.
  */
 #include "store/store.h"
+#include "sys/container.h"
 #include "sys/loop_uring.h"
 
 #include <stdio.h>
@@ -23,6 +25,7 @@ struct slot {
 	char name[32];
 	struct run *run;
 	uint64_t start_ns;
+	struct loop_timer timer;
 };
 
 struct run {
@@ -31,11 +34,19 @@ struct run {
 	size_t size;
 	unsigned count, next, left, width;
 	enum store_op op;
-	uint64_t worst_ns;
+	uint64_t worst_ns, start_ns, gap_ns;
 	struct slot *slots;
 };
 
 static void done(struct store_req *r, int64_t status);
+
+static void submit(struct loop_timer *t)
+{
+	struct slot *k = container_of(t, struct slot, timer);
+
+	k->start_ns = loop_clock(k->run->s->loop);
+	store_submit(k->run->s, &k->r);
+}
 
 static void next(struct slot *k)
 {
@@ -43,6 +54,8 @@ static void next(struct slot *k)
 
 	if (n->next == n->count)
 		return;
+	k->timer.fire = submit;
+	loop_timer_set(n->s->loop, &k->timer, n->start_ns + n->next * n->gap_ns);
 	snprintf(k->name, sizeof(k->name), "bench/%08x", n->next++);
 	k->r.op = n->op;
 	k->r.name = k->name;
@@ -51,8 +64,6 @@ static void next(struct slot *k)
 	k->r.len_bytes = n->size;
 	k->r.pace = &n->pace;
 	k->r.done = done;
-	k->start_ns = loop_clock(n->s->loop);
-	store_submit(n->s, &k->r);
 }
 
 static void done(struct store_req *r, int64_t status)
@@ -75,6 +86,7 @@ static void phase(struct run *n, enum store_op op, const char *what)
 	uint64_t start = loop_clock(n->s->loop), ns;
 	double s;
 
+	n->start_ns = start;
 	n->op = op;
 	n->next = 0;
 	n->left = n->count;
@@ -127,11 +139,12 @@ int main(int argc, char **argv)
 		.pace = {.piece_bytes = 512 << 10, .pieces_in_flight = 1}};
 	int opt, rounds = 3, rc;
 	size_t skew = 0;
+	unsigned rate = 0;
 	bool gets = true;
 	struct err e = {0};
 	struct loop *l;
 
-	while ((opt = getopt(argc, argv, "s:n:w:p:q:r:ux")) != -1) {
+	while ((opt = getopt(argc, argv, "s:n:w:p:q:r:uxm:")) != -1) {
 		unsigned v = optarg ? (unsigned)strtoul(optarg, NULL, 0) : 0;
 
 		switch (opt) {
@@ -156,6 +169,9 @@ int main(int argc, char **argv)
 		case 'u':
 			skew = 1;
 			break;
+		case 'm':
+			rate = v;
+			break;
 		case 'x':
 			gets = false;
 			break;
@@ -166,7 +182,7 @@ int main(int argc, char **argv)
 	if (optind != argc - 1) {
 		fprintf(stderr,
 			"usage: bench_store [-s MIB] [-n OBJECTS] [-w IN-FLIGHT] [-p PIECE-KIB] "
-			"[-q PIECES] [-r ROUNDS] [-u] [-x] URL\n");
+			"[-q PIECES] [-r ROUNDS] [-u] [-x] [-m MB/S] URL\n");
 		return 2;
 	}
 	rc = loop_uring_new(256, &l, &e);
@@ -176,6 +192,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "bench_store: %s\n", err_text(&e, rc));
 		return 1;
 	}
+	if (rate)
+		n.gap_ns = (uint64_t)n.size * 1000 / rate;
 	make_slots(&n, skew);
 	if (keep(n.s))
 		return 1;
