@@ -152,6 +152,16 @@ $(O)/fuzz/$(basename $(notdir $(1))): $(O)/$(basename $(1)).o $$(filter-out $(O)
 endef
 $(foreach t,$(fuzz_src),$(eval $(call fuzz_rule,$(t))))
 
+# Standalone programs that measure one module and print one JSON object.
+benches := $(patsubst core/test/%.c,$(O)/bench/%,$(wildcard core/test/bench_*.c))
+$(O)/bench/bench_%: $(O)/core/test/bench_%.o $(O)/liblsvd.a
+	@mkdir -p $(@D)
+	$(call note,LD)
+	$(Q)$(CC) $(SAN) -o $@ $^ $(LIBS)
+
+bench-micro: $(benches)  ## measure single modules
+	@for b in $(benches); do echo "$$(basename $$b)"; $$b || exit 1; done
+
 unit: $(tests)  ## build the unit tests
 fuzzers: $(patsubst %.c,$(O)/fuzz/%,$(notdir $(fuzz_src)))
 
@@ -241,6 +251,6 @@ help:  ## this list
 	@echo "make [TARGET] [O=build] [PREFIX=/usr/local] [DESTDIR=] [CI=1: warnings are errors] [V=1: show commands]"
 	@grep -hE '^[a-z_-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## */\t/' | sort | expand -t 16
 
-.PHONY: all engine fio-headers unit fuzzers check test bench asan ubsan tsan fuzz lint-includes lint fmt setup \
+.PHONY: all engine fio-headers unit bench-micro fuzzers check test bench asan ubsan tsan fuzz lint-includes lint fmt setup \
         install uninstall clean help FORCE
 -include $(shell [ ! -d $(O) ] || find $(O) -name '*.d')

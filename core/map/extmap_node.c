@@ -14,6 +14,7 @@ enum {
 	INNER_MERGE = 300,	    /* two inner nodes with no more than this become one */
 	FREE_MAX = SLAB_NODES + 64, /* free nodes kept; well above OP_NODES + SLAB_NODES */
 	TRIM_STEP = 32,
+	GUESSES = 4, /* before a search falls back to halving */
 };
 
 /* --- the way down ------------------------------------------------------------------------------
@@ -33,66 +34,84 @@ static uint32_t search_between(const uint64_t *key, uint32_t from, uint32_t to, 
 	return from;
 }
 
-/* Where x should be, entries being spread evenly over [lo, hi). */
-static inline uint32_t guess(uint32_t n, uint64_t x, uint64_t lo, uint64_t hi)
+/* Where lba should be, entries being spread evenly over [lo, hi). */
+static inline uint32_t guess(uint32_t n, uint64_t lba, uint64_t lo, uint64_t hi)
 {
 	uint64_t g;
 
-	if (x <= lo)
+	if (lba <= lo)
 		return 0;
-	g = (x - lo) * n / (hi - lo);
+	g = (lba - lo) * n / (hi - lo);
 	return g < n ? (uint32_t)g : n - 1;
 }
 
-/* The last i with key[i] <= x, 0 if none; the answer is probably near g. */
-static inline uint32_t search_near(const uint64_t *key, uint32_t n, uint64_t x, uint32_t g)
+/* How many of key[from + 1 .. to] are <= x, without a branch that depends on them. */
+static inline uint32_t count_upto(const uint64_t *key, uint32_t from, uint32_t to, uint64_t x)
 {
-	uint32_t from = g & ~7u, last, i;
+	uint32_t n = 0;
 
-	from = from >= 8 ? from - 8 : 0; /* three lines of keys around g */
-	last = from + 24 <= n ? from + 23 : n - 1;
-	if (key[from] > x)
-		return search_between(key, 0, from ? from : 1, x);
-	if (key[last] <= x)
-		return search_between(key, last, n, x);
-	if (last - from < 23)
-		return search_between(key, from, last, x);
-	from += 8u * ((uint32_t)(key[from + 8] <= x) + (uint32_t)(key[from + 16] <= x));
-	i = from;
-	for (uint32_t j = 1; j < 8; j++)
-		i += key[from + j] <= x;
-	return i;
+	for (uint32_t i = from + 1; i <= to; i++)
+		n += key[i] <= x;
+	return n;
 }
 
-static inline void prefetch_entries(const union extmap_node *leaf, uint32_t g)
-{
-	const uint64_t *k = leaf->leaf.key + (g & ~7u), *p = leaf->leaf.place + (g & ~7u);
-
-	/* The lines beside it may lie outside the node: a prefetch does no harm there. */
-	__builtin_prefetch(k);
-	__builtin_prefetch(p);
-	__builtin_prefetch(k - 8);
-	__builtin_prefetch(k + 8);
-	__builtin_prefetch(p - 8);
-	__builtin_prefetch(p + 8);
-}
-
-/* Search a node of which only the first lba is known, and which may reach far beyond its last key.
- */
-static inline uint32_t search_open(const uint64_t *key, uint32_t n, uint64_t lba)
+/* The last i with lba at or beyond key[i], 0 if none, in a node that covers [lo, hi); g is the
+ * first guess.  A guess looks at one cache line, and each wrong one narrows what the next is made
+ * from. */
+static inline uint32_t search_near(
+	const uint64_t *key, uint32_t n, uint64_t lba, uint64_t lo, uint64_t hi, uint32_t g)
 {
 	uint64_t x = key_make(lba, LEN_MASK);
+	uint32_t from = 0, to = n;
+
+	for (unsigned tries = 0; tries < GUESSES; tries++) {
+		uint32_t line = g & ~7u, last = line + 7 < to ? line + 7 : to - 1;
+
+		if (line < from)
+			line = from;
+		if (key[line] > x) {
+			if (line == 0)
+				return 0;
+			to = line;
+			hi = key_lba(key[line]);
+		} else if ((key[last] > x) | (last + 1 == to) | (key_end(key[last]) > lba)) {
+			return line + count_upto(key, line, last, x);
+		} else if (key[last + 1] > x) {
+			return last;
+		} else {
+			from = last + 1;
+			lo = key_lba(key[from]);
+		}
+		g = from + guess(to - from, lba, lo, hi);
+	}
+	return search_between(key, from, to, x);
+}
+
+/* Ask for the two lines that an update of the entry at g needs.  (Asking for its neighbours' too,
+ * which are in other lines one time in four, was measured: it makes every update slower.) */
+static inline void prefetch_entry(const union extmap_node *leaf, uint32_t g)
+{
+	__builtin_prefetch(leaf->leaf.key + g);
+	__builtin_prefetch(leaf->leaf.place + g);
+}
+
+/* Search a node that may reach far beyond its last key. */
+static inline uint32_t search_open(const uint64_t *key, uint32_t n, uint64_t lba)
+{
+	uint64_t lo, hi;
 
 	if (n < 2)
 		return 0;
-	if (key[n - 1] <= x)
+	lo = key_lba(key[0]);
+	hi = key_lba(key[n - 1]);
+	if (hi <= lba)
 		return n - 1;
-	return search_near(key, n, x, guess(n - 1, lba, key_lba(key[0]), key_lba(key[n - 1])));
+	return search_near(key, n - 1, lba, lo, hi, guess(n - 1, lba, lo, hi));
 }
 
 struct path_step *path_seek(const struct extmap *m, struct path *p, uint64_t lba)
 {
-	uint64_t x = key_make(lba, LEN_MASK), lo = 0;
+	uint64_t lo = 0;
 	uint32_t id = m->root, n = m->root_n, g;
 	struct path_step *s = p->at;
 
@@ -107,8 +126,10 @@ struct path_step *path_seek(const struct extmap *m, struct path *p, uint64_t lba
 		} else {
 			g = guess(n, lba, lo, p->end);
 			if (level == m->height)
-				prefetch_entries(s->node, g);
-			s->i = search_near(s->node->key, n, x, g);
+				prefetch_entry(s->node, g);
+			else
+				__builtin_prefetch(s->node->inner.child + g);
+			s->i = search_near(s->node->key, n, lba, lo, p->end, g);
 		}
 		if (level == m->height)
 			return s;
