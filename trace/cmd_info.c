@@ -168,11 +168,15 @@ static void print_info(const struct trace *t, const struct trace_info *info)
 	printf("unique 4 KiB blocks %" PRIu64 " (%s): %" PRIu64 " read, %" PRIu64 " written\n",
 		info->blocks, cli_size(info->blocks * 4096), info->read_blocks,
 		info->written_blocks);
-	printf("read stall time     %.3f s (all reads' waits added up)\n",
-		ms(info->stall_ns) / 1000);
-	printf("read outstanding    %.3f s (%.1f %% of the time)\n",
-		ms(info->read_outstanding_ns) / 1000,
-		share(info->read_outstanding_ns, info->duration_ns));
+	if (info->op[TRACE_READ].known || !info->op[TRACE_READ].requests) {
+		printf("read stall time     %.3f s (all reads' waits added up)\n",
+			ms(info->stall_ns) / 1000);
+		printf("read outstanding    %.3f s (%.1f %% of the time)\n",
+			ms(info->read_outstanding_ns) / 1000,
+			share(info->read_outstanding_ns, info->duration_ns));
+	} else {
+		printf("read stall time     unknown: the trace has no completions\n");
+	}
 	printf("dropped, torn       %" PRIu64 " requests dropped, %" PRIu64 " blocks torn, %" PRIu64
 	       " skipped (%" PRIu64 " requests)\n",
 		t->counts.dropped, t->counts.torn_blocks, t->counts.skipped_blocks,

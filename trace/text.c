@@ -329,7 +329,10 @@ int trace_text_read(FILE *f, const char *name, enum trace_text kind, const char 
 		struct trace_record r;
 
 		if (strlen(line) != (size_t)len)
-			rc = err_set(e, -EINVAL, "%s:%" PRIu64 ": not text", name, p.line + 1);
+			rc = err_set(e, -EUCLEAN,
+				"%s:%" PRIu64 ": not text: neither a trace of LSVD, "
+				"nor CSV, nor an iolog",
+				name, p.line + 1);
 		else
 			rc = read_line(&p, line, &r);
 		if (rc == 1)
