@@ -19,9 +19,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { HOLDER_TEXT = 256 };
+enum { HOLDER_TEXT = 256, LEFTOVER_S = 60, SWAP_TRIES = 5 };
 
 struct found {
 	uint64_t size;
@@ -200,6 +201,19 @@ static int compare(struct file_op *f)
 	return 0;
 }
 
+static int replace(struct file_op *f, char *tag)
+{
+	int rc = make_spare_dir(f->fs);
+
+	if (!rc)
+		rc = write_tmp(f, tag);
+	if (!rc && rename(f->tmp, f->path))
+		rc = -errno;
+	if (rc)
+		unlink(f->tmp);
+	return rc;
+}
+
 static int swap_locked(struct file_op *f)
 {
 	char tag[STORE_TAG_MAX];
@@ -207,28 +221,14 @@ static int swap_locked(struct file_op *f)
 
 	if (rc)
 		return rc;
-	rc = write_tmp(f, tag);
-	if (!rc && rename(f->tmp, f->path))
-		rc = -errno;
-	if (rc) {
-		unlink(f->tmp);
-		return rc;
-	}
-	rc = fsync_dir(f->image->path);
+	rc = -ENOENT; /* another process may clean .spare at the wrong moment */
+	for (int i = 0; rc == -ENOENT && i < SWAP_TRIES; i++)
+		rc = replace(f, tag);
+	if (!rc)
+		rc = fsync_dir(f->image->path);
 	if (!rc)
 		memcpy(f->r->tag, tag, sizeof(tag));
 	return rc;
-}
-
-/* The directories that a SWAP needs: a creating one makes them. */
-static int swap_prepare(struct file_op *f)
-{
-	int rc;
-
-	if (!f->r->tag[0])
-		return prepare(f);
-	rc = file_check_root(f->fs, f->r->err);
-	return rc ? rc : make_spare_dir(f->fs);
 }
 
 static int swap(struct file_op *f)
@@ -239,7 +239,7 @@ static int swap(struct file_op *f)
 		return err_set(f->r->err, -EFBIG,
 			"file store '%s': '%s': a swappable object is at most %d KiB", f->fs->root,
 			f->r->name, SMALL_BYTES >> 10);
-	rc = swap_prepare(f);
+	rc = f->r->tag[0] ? file_check_root(f->fs, f->r->err) : prepare(f);
 	if (rc)
 		return rc;
 	fd = open(f->image->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -488,6 +488,15 @@ static bool adopt(struct file_store *fs, int dir, const char *name)
 	return true;
 }
 
+/* A half-written file that nobody has written to for a while. */
+static bool is_leftover(int dir, const char *name)
+{
+	struct stat st;
+
+	return name[0] != 't' || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) ||
+	       st.st_mtim.tv_sec + LEFTOVER_S < time(NULL);
+}
+
 /* Files of a dead process: half-written ones go, spares are used.  A living one's may be among
  * them: it notices, and uses a new file.  The fsync is what a dead DELETE may not have got to. */
 void file_spares_adopt(struct file_store *fs)
@@ -501,7 +510,8 @@ void file_spares_adopt(struct file_store *fs)
 	if (!d)
 		return;
 	while ((e = readdir(d)))
-		if (e->d_name[0] != '.' && !adopt(fs, dirfd(d), e->d_name))
+		if (e->d_name[0] != '.' && !adopt(fs, dirfd(d), e->d_name) &&
+			is_leftover(dirfd(d), e->d_name))
 			(void)unlinkat(dirfd(d), e->d_name, 0);
 	if (fsync(dirfd(d)))
 		fs->spare_count = 0;
