@@ -18,6 +18,7 @@
 #ifndef LSVD_CACHE_CACHE_H
 #define LSVD_CACHE_CACHE_H
 
+#include "format/object.h"
 #include "format/profile.h"
 #include "format/trace.h"
 #include "pool/pool.h"
@@ -49,7 +50,8 @@ struct cache_req {
 	struct pool_io io;
 	struct loop_task task;
 	struct cache_req *next;
-	void *priv;
+	uint64_t at_bytes; /* done so far, or asked for */
+	uint32_t stream;
 	uint32_t pending;
 	int status;
 };
@@ -65,23 +67,34 @@ struct cache_stats {
 };
 
 /* `p` may be NULL (no cache: every read is a fetch).  Opening loads the summaries of the cache
- * segments that the pool holds.  cfg: cache_enabled, cache_chunk_bytes ... */
+ * segments that the pool holds.  cfg: cache_enabled, cache_chunk_bytes (16 KiB is the least that
+ * can be verified, so smaller values mean 16 KiB), store_retry_ms.
+ * When the pool cannot hold a cache (chunks too large for its segments) it returns 0 all the same,
+ * works without, and e->msg says so; else e->msg is left alone. */
 int cache_open(struct loop *l, struct pool *p, const struct config *cfg, struct cache **out,
 	struct err *e) MUST_CHECK;
 
-/* Writes the summary of the open segment, so that it is there next time; nothing may be in flight.
- * Blocking: polls the loop. */
+/* Writes the summary of the open segment, so that it is there next time.  Waits for what runs in
+ * the background; every request must have ended, and no store may be busy (cache_busy). Blocking:
+ * polls the loop. */
 void cache_close(struct cache *c);
 
 /* Free without writing (after a simulated crash). */
 void cache_drop(struct cache *c);
 
-/* Read from an object.  May cross chunks. */
+/* True while a GET to this store is in flight, or one will follow: readahead and prefetch go on by
+ * themselves.  Poll the loop until it is false before store_close(). */
+bool cache_busy(const struct cache *c, const struct store *s);
+
+/* Read from an object.  May cross chunks.  Store errors are retried for 30 s, then -EIO;
+ * -ENOENT at once; -EBADMSG when bytes do not match their CRC after a second GET. */
 void cache_read(struct cache *c, struct cache_req *r);
 
 /* Fetch [off, off+len) of an object's data into the cache if it is not there, in one GET per run of
- * missing chunks of at most `get_bytes`; whole chunks.  done() (may be NULL) when all of it is
- * there or failed.  Counts as prefetch.  `wanted`: bytes that were not there. */
+ * missing chunks of at most `get_bytes`; whole chunks.  done() when all of it is there or failed,
+ * or on its way for somebody else.  Without a client waiting for it nothing is retried.  Counts as
+ * prefetch.  `wanted`: bytes that were not there.  done NULL: `p` is not looked at after the
+ * call, and what finds no buffer at once is left out. */
 struct cache_prefetch {
 	struct object_ref ref;
 	uint64_t off_bytes, len_bytes;
@@ -91,9 +104,11 @@ struct cache_prefetch {
 	/* private */
 	struct cache *cache;
 	struct loop_task task;
+	struct cache_prefetch *next;
+	uint64_t at_bytes;
+	uint32_t stream;
 	uint32_t pending;
 	int status;
-	void *priv;
 };
 void cache_prefetch(struct cache *c, struct cache_prefetch *p);
 
@@ -106,11 +121,12 @@ struct cache_header {
 	struct object_ref ref; /* header_bytes may be 0: unknown; then the first GET is of 64 KiB */
 	void (*done)(struct cache_header *h, int status);
 	void *buf; /* out: malloc'ed, the caller frees it; valid when status is 0 */
+	struct object_header header; /* out */
 	/* private */
 	struct cache *cache;
-	struct store_req req;
-	struct iovec iov;
+	struct cache_header *next;
 	struct loop_task task;
+	int status;
 };
 void cache_get_header(struct cache *c, struct cache_header *h);
 
@@ -120,8 +136,7 @@ void cache_forget(struct cache *c, const struct object_ref *ref);
 void cache_get_stats(const struct cache *c, struct cache_stats *st);
 
 /* Per-image accounting: reads are counted to the image by its io code from cache_req.source; GETs
- * by: */
-struct store_counts;
+ * by the image's store (struct store_counts). */
 
 /* ---- running ahead (per image) ---- */
 
