@@ -353,9 +353,18 @@ static bool take_segment(struct rcache *rc)
 	}
 	s = oldest_idle(rc);
 	if (!s)
-		return false;
+		return rc->writes || rc->saving; /* one will be, soon */
 	drop(rc, s);
 	return try_take(rc);
+}
+
+/* Every eighth of a segment, and once more when nothing will come any more. */
+static void maybe_save(struct rcache *rc, struct cseg *s)
+{
+	uint32_t every = rc->seg_blocks > 128 ? rc->seg_blocks / 8 : 16;
+
+	if (s->state == CSEG_FULL ? !s->writes : s->unsaved_blocks >= every)
+		rcache_want_save(rc, s);
 }
 
 static void close_open(struct rcache *rc)
@@ -365,8 +374,7 @@ static void close_open(struct rcache *rc)
 	s->state = CSEG_FULL;
 	rc->open = NULL;
 	rc->full++;
-	if (!s->writes)
-		rcache_want_save(rc, s);
+	maybe_save(rc, s);
 }
 
 /* ---- second chance ---- */
@@ -477,12 +485,9 @@ bool rcache_fits(const struct rcache *rc, const struct cseg *s, uint32_t blocks)
 void rcache_summary_over(struct rcache *rc, struct cseg *s)
 {
 	s->writes--;
+	maybe_save(rc, s);
 	pay(rc);
-}
-
-static uint32_t save_every(const struct rcache *rc)
-{
-	return rc->seg_blocks > 128 ? rc->seg_blocks / 8 : 16;
+	pump(rc);
 }
 
 static void fill_written(struct pool_io *io, int status)
@@ -506,8 +511,7 @@ static void fill_written(struct pool_io *io, int status)
 	}
 	rc->writes--;
 	s->writes--;
-	if ((s->state == CSEG_FULL && !s->writes) || s->unsaved_blocks >= save_every(rc))
-		rcache_want_save(rc, s);
+	maybe_save(rc, s);
 	pay(rc);
 	f->done(f, status);
 	pump(rc);
