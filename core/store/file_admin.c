@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HOLDER_TEXT = 256, LEFTOVER_S = 60, SWAP_TRIES = 5 };
+enum { HOLDER_TEXT = 256, LEFTOVER_S = 60, TRIES = 5 };
 
 struct found {
 	uint64_t size;
@@ -222,7 +222,7 @@ static int swap_locked(struct file_op *f)
 	if (rc)
 		return rc;
 	rc = -ENOENT; /* another process may clean .spare at the wrong moment */
-	for (int i = 0; rc == -ENOENT && i < SWAP_TRIES; i++)
+	for (int i = 0; rc == -ENOENT && i < TRIES; i++)
 		rc = replace(f, tag);
 	if (!rc)
 		rc = fsync_dir(f->image->path);
@@ -332,6 +332,19 @@ static struct held_lock **find_held(struct file_store *fs, const char *image)
 	return p;
 }
 
+/* The directory may be removed by another holder's UNLOCK between making and locking. */
+static int take_lock_here(struct file_op *f, int *fd_busy)
+{
+	int rc = -ENOENT;
+
+	for (int i = 0; rc == -ENOENT && i < TRIES; i++) {
+		rc = prepare(f);
+		if (!rc)
+			rc = take_lock(f->image, fd_busy);
+	}
+	return rc;
+}
+
 static int lock(struct file_op *f)
 {
 	struct held_lock *k = calloc(1, sizeof(*k));
@@ -339,12 +352,8 @@ static int lock(struct file_op *f)
 
 	if (!k)
 		return -ENOMEM;
-	rc = prepare(f);
-	k->fd = -1;
-	if (!rc) {
-		k->fd = take_lock(f->image, &busy);
-		rc = k->fd < 0 ? k->fd : write_holder(f->r, k->fd);
-	}
+	k->fd = take_lock_here(f, &busy);
+	rc = k->fd < 0 ? k->fd : write_holder(f->r, k->fd);
 	if (busy >= 0) {
 		rc = say_busy(f, busy);
 		close(busy);
@@ -518,9 +527,12 @@ void file_spares_adopt(struct file_store *fs)
 	closedir(d);
 }
 
+/* Our spares, and what a PUT could not clean up because the directory was away. */
 void file_spares_trim(struct file_store *fs)
 {
-	char path[FILE_PATH_MAX];
+	char path[FILE_PATH_MAX], own[32];
+	struct dirent *e;
+	DIR *d;
 
 	while (fs->spare_count) {
 		const struct spare *s = &fs->spares[--fs->spare_count];
@@ -528,7 +540,14 @@ void file_spares_trim(struct file_store *fs)
 		file_spare_path(fs, path, 's', s->id_hi, s->id_lo);
 		(void)unlink(path);
 	}
+	snprintf(own, sizeof(own), "-%016llx-", (unsigned long long)fs->id);
 	snprintf(path, sizeof(path), "%s/.spare", fs->root);
+	d = opendir(path);
+	while (d && (e = readdir(d)))
+		if (e->d_name[0] != '.' && !strncmp(e->d_name + 1, own, strlen(own)))
+			(void)unlinkat(dirfd(d), e->d_name, 0);
+	if (d)
+		closedir(d);
 	(void)rmdir(path);
 }
 

@@ -277,6 +277,7 @@ static void case_handles_share_the_objects(struct fix *f)
 	assert_int_equal(util_put(f->s, "a/x", "hello", 5), 0);
 	assert_int_equal(util_get(other, "a/x", 0, got, 8), 5);
 	assert_int_equal(util_swap(f->s, "a/s", "", "1", 1), 0);
+	assert_int_equal(util_get(f->s, "a/s", 0, got, 8), 1);
 	assert_int_equal(util_get(other, "a/s", 0, got, 8), 1);
 	assert_int_equal(util_swap(other, "a/s", util_tag, "22", 2), 0);
 	assert_int_equal(util_get(f->s, "a/s", 0, got, 8), 2);
@@ -406,6 +407,30 @@ static void case_many_at_once(struct fix *f)
 	free(got);
 }
 
+static void case_many_readers_of_one_object(struct fix *f)
+{
+	struct many *m = calloc(MANY, sizeof(*m));
+	char *want = util_bytes(3, 1 << 20), *got = util_bytes(4, MANY * 8192);
+
+	assert_int_equal(util_put(f->s, "a/x", want, 1 << 20), 0);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < MANY; i++) {
+			snprintf(m[i].name, sizeof(m[i].name), "a/x");
+			m[i].iov = (struct iovec){got + i * 8192, 8192};
+			m[i].r.off_bytes = (uint64_t)i * 8192;
+			submit_one(f, &m[i], STORE_GET);
+		}
+		wait_all(f, m, MANY);
+		for (int i = 0; i < MANY; i++)
+			assert_int_equal(m[i].status, 8192);
+		assert_memory_equal(want, got, MANY * 8192);
+		memset(got, 0, MANY * 8192);
+	}
+	free(m);
+	free(want);
+	free(got);
+}
+
 /* Of many PUTs (then SWAPs) of one name exactly one wins, and its bytes are there. */
 static void race(struct fix *f, enum store_op op, const char *name, int loser)
 {
@@ -498,6 +523,7 @@ static void case_random_operations_agree_with_a_model(struct fix *f)
 	RUN(K, bad_names_are_refused, url, real)        \
 	RUN(K, requests_are_counted, url, real)         \
 	RUN(K, many_at_once, url, real)                 \
+	RUN(K, many_readers_of_one_object, url, real)   \
 	RUN(K, a_race_has_one_winner, url, real)        \
 	RUN(K, random_operations_agree_with_a_model, url, real)
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* test_store_file.c - the file store and the world around it: directories that are missing,
  * foreign, full, read-only, gone; other processes; spare files. */
-#include "store/store.h"
+#include "store/file_impl.h"
 #include "sys/loop_sim.h"
 #include "sys/loop_uring.h"
 #include "test/store_util.h"
@@ -387,32 +387,71 @@ TEST(spares_are_few)
 /* A GET that began before the DELETE reads the object, whatever is put meanwhile. */
 TEST(a_file_being_read_is_not_written_again)
 {
+	enum { PARTS = 4 * MB / 512 }; /* read in many steps, so that it lasts */
 	struct fix f;
 	struct slot get, del, put;
 	char *b = util_bytes(1, 4 * MB), *c = util_bytes(2, 4 * MB), *got = util_bytes(3, 4 * MB);
+	struct iovec *iov = calloc(PARTS, sizeof(*iov));
 
+	for (int i = 0; i < PARTS; i++)
+		iov[i] = (struct iovec){got + i * 512, 512};
 	set_up(&f);
 	assert_int_equal(util_put(f.s, "vm/keep", b, 1), 0);
-	for (int i = 0; i < 10; i++) {
+	for (int i = 0; i < 5; i++) {
 		assert_int_equal(util_put(f.s, "vm/1", b, 4 * MB), 0);
-		assert_int_equal(util_get(f.s, "vm/1", 0, got, 1), 1);
-		submit(&f, &get, STORE_GET, "vm/1", got, 4 * MB);
+		assert_int_equal(util_get(f.s, "vm/1", 0, got, 512), 512);
+		memset(&get, 0, sizeof(get));
+		get.r = (struct store_req){.op = STORE_GET,
+			.name = "vm/1",
+			.iov = iov,
+			.iovcnt = PARTS,
+			.len_bytes = 4 * MB,
+			.done = slot_done};
+		store_submit(f.s, &get.r);
 		submit(&f, &del, STORE_DELETE, "vm/1", NULL, 0);
 		wait_for(&f, &del);
 		submit(&f, &put, STORE_PUT, "vm/2", c, 4 * MB);
 		wait_for(&f, &get);
 		wait_for(&f, &put);
 		assert_int_equal(put.status, 0);
-		if (get.status != -ENOENT) {
-			assert_int_equal(get.status, 4 * MB);
-			assert_memory_equal(got, b, 4 * MB);
-		}
+		assert_int_equal(get.status, 4 * MB);
+		assert_memory_equal(got, b, 4 * MB);
 		assert_int_equal(util_delete(f.s, "vm/2"), 0);
 	}
 	close_it(&f);
+	free(iov);
 	free(b);
 	free(c);
 	free(got);
+}
+
+/* Short reads and writes go on where they stopped. */
+TEST(slices_and_advances_lose_nothing)
+{
+	char bytes[1000];
+	struct iovec iov[] = {
+		{bytes, 100}, {bytes + 100, 0}, {bytes + 100, 500}, {bytes + 600, 400}};
+	struct cursor at = {iov, 4, 0};
+	struct piece p = {.off_bytes = 7000};
+
+	assert_int_equal(file_slice(&at, &p, 50), 50);
+	assert_int_equal(p.count, 1);
+	assert_ptr_equal(p.iov[0].iov_base, bytes);
+	assert_int_equal(file_slice(&at, &p, 700), 700);
+	assert_int_equal(p.count, 3);
+	assert_ptr_equal(p.iov[0].iov_base, bytes + 50);
+	assert_int_equal(file_piece_advance(&p, 60), 640);
+	assert_int_equal(p.off_bytes, 7060);
+	assert_int_equal(p.count, 2);
+	assert_ptr_equal(p.iov[0].iov_base, bytes + 110);
+	assert_int_equal(p.iov[0].iov_len, 490);
+	assert_int_equal(file_piece_advance(&p, 490), 150);
+	assert_ptr_equal(p.iov[0].iov_base, bytes + 600);
+	assert_int_equal(file_piece_advance(&p, 150), 0);
+	assert_int_equal(p.off_bytes, 7700);
+	assert_int_equal(file_slice(&at, &p, 1000), 250);
+	assert_ptr_equal(p.iov[0].iov_base, bytes + 750);
+	assert_int_equal(file_slice(&at, &p, 1000), 0);
 }
 
 /* Another process may clean up: spares vanish before, and files in the middle of being written. */
@@ -614,4 +653,48 @@ TEST(swaps_of_several_processes_lose_nothing)
 	assert_true(util_get(f.s, "vm/super", 0, text, 31) > 0);
 	assert_int_equal(atoi(text), CHILDREN * INCREMENTS);
 	close_it(&f);
+}
+
+enum { LOCKS = 60 };
+
+/* Take the lock, be alone, give it back: the image is empty, so its directory comes and goes. */
+static void child_locks_often(struct fix *f)
+{
+	const char *inside = path(f, ".inside");
+	int fd;
+
+	open_it(f, 0);
+	for (int i = 0; i < LOCKS;) {
+		int64_t rc = util_lock(f->s, "vm", "a child");
+
+		if (rc == -EBUSY)
+			continue;
+		fd = rc ? -1 : open(inside, O_CREAT | O_EXCL | O_WRONLY, 0666);
+		if (fd < 0)
+			_exit(1);
+		close(fd);
+		sched_yield();
+		if (unlink(inside) || util_unlock(f->s, "vm"))
+			_exit(2);
+		i++;
+	}
+	close_it(f);
+	_exit(0);
+}
+
+TEST(locks_of_several_processes_exclude)
+{
+	struct fix f;
+	int status;
+
+	set_up(&f);
+	for (int i = 0; i < CHILDREN; i++)
+		if (!fork())
+			child_locks_often(&f);
+	for (int i = 0; i < CHILDREN; i++) {
+		assert_true(wait(&status) > 0);
+		assert_int_equal(status, 0);
+	}
+	close_it(&f);
+	assert_int_equal(entries(f.dir), 0);
 }

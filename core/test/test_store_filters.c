@@ -138,6 +138,17 @@ TEST(model_one_request_takes_latency_and_transfer)
 	tear_down(&f);
 }
 
+TEST(model_rounds_transfers_up)
+{
+	struct fix f;
+
+	model(&f, (struct model_class){.bytes_per_s = 300000000});
+	submit(&f, 0, STORE_GET, "a/mb", 1);
+	run(&f);
+	took(&f, 0, 4); /* 3.33 ns */
+	tear_down(&f);
+}
+
 TEST(model_latencies_overlap_and_transfers_do_not)
 {
 	struct fix f;
@@ -278,6 +289,33 @@ TEST(fault_requests_overtake_each_other)
 		overtaken |= i && f.t[i].order < f.t[i - 1].order;
 	}
 	assert_true(overtaken);
+	tear_down(&f);
+}
+
+TEST(fault_delays_before_or_after_the_effect)
+{
+	struct fix f;
+	char name[32], c;
+	int early = 0, late = 0;
+
+	fault(&f, (struct fault_rules){.seed = 3, .delay_min_ns = 9 * MS, .delay_max_ns = 9 * MS},
+		1);
+	for (int i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "a/%d", i);
+		submit(&f, i, STORE_PUT, name, 1);
+	}
+	for (int i = 0; i < 20; i++) { /* asked below the filter, before any is done */
+		snprintf(name, sizeof(name), "a/%d", i);
+		if (util_get(f.mem, name, 0, &c, 1) == 1)
+			early++;
+		else
+			late++;
+		assert_int_equal(f.t[i].done, 0);
+	}
+	assert_true(early > 3 && late > 3);
+	run(&f);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(f.t[i].status, 0);
 	tear_down(&f);
 }
 
