@@ -54,8 +54,13 @@ static void kick(struct file_image *i)
 {
 	struct file_op *f = i->written;
 
-	if (i->hardening || (!i->written && !i->waiting))
+	if (i->hardening)
 		return;
+	if (!i->written && !i->waiting) {
+		loop_timer_cancel(i->fs->s.loop, &i->timer);
+		i->due = false;
+		return;
+	}
 	if (i->writing && !i->due) {
 		if (!loop_timer_armed(&i->timer))
 			loop_timer_set(
