@@ -42,7 +42,7 @@ struct replay {
 	/* measured */
 	struct hist latency[TRACE_OPS];
 	uint64_t start_ns, end_ns, reads_since_ns, read_outstanding_ns, recorded_ns;
-	uint64_t completed, held_back, longest;
+	uint64_t total_bytes, done_bytes, held_back, longest;
 	uint64_t requests[TRACE_OPS], bytes[TRACE_OPS], errors[TRACE_OPS];
 	int first_error;
 	bool stopped, was_full;
@@ -148,6 +148,7 @@ static int prepare(struct replay *r, const struct trace_record *records, size_t 
 		it->flags = rec->flags;
 		it->rank = NO_RANK;
 		rc = place(r, rec, i, it, e);
+		r->total_bytes += it->len_bytes;
 		if (rec->op <= TRACE_WRITE && it->len_bytes > r->longest)
 			r->longest = it->len_bytes;
 		if (rec->complete_ns)
@@ -229,7 +230,7 @@ static void finish_item(struct replay *r, uint32_t i, int status, uint64_t now)
 {
 	const struct item *it = &r->items[i];
 
-	r->completed++;
+	r->done_bytes += it->len_bytes;
 	r->requests[it->op]++;
 	r->end_ns = now;
 	if (status < 0) {
@@ -336,13 +337,14 @@ bool replay_finished(const struct replay *r)
 	return !r->inflight && (r->stopped || r->next == r->n);
 }
 
-uint64_t replay_requests(const struct replay *r)
+uint64_t replay_bytes(const struct replay *r)
 {
-	return r->n;
+	return r->total_bytes;
 }
+
 uint64_t replay_done(const struct replay *r)
 {
-	return r->completed;
+	return r->done_bytes;
 }
 uint64_t replay_longest(const struct replay *r)
 {

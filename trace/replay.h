@@ -85,9 +85,9 @@ void replay_complete(struct replay *r, struct replay_request *q, int status);
 void replay_stop(struct replay *r);
 
 bool replay_finished(const struct replay *r);
-uint64_t replay_requests(const struct replay *r); /* to submit in all */
-uint64_t replay_done(const struct replay *r);	  /* completed so far */
-uint64_t replay_longest(const struct replay *r);  /* len_bytes of the longest read or write */
+uint64_t replay_bytes(const struct replay *r);	 /* to move in all, failed ones included */
+uint64_t replay_done(const struct replay *r);	 /* of these, completed so far */
+uint64_t replay_longest(const struct replay *r); /* len_bytes of the longest read or write */
 
 /* Once finished. */
 void replay_get(const struct replay *r, struct replay_result *out);
