@@ -141,6 +141,7 @@ struct segment *journal_place(
 struct journal_hold {
 	uint64_t frame; /* number: pos / journal_frame_sectors */
 	void (*done)(struct journal_hold *h, int status);
+	void *owner;	    /* the caller's */
 	const uint8_t *mem; /* out: the frame's bytes, until journal_unhold */
 	/* private */
 	struct journal *journal;

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * load.c - from the superblock to the maps: checkpoints, then the headers of the objects after them.
+ *
+ * The newest checkpoint names the newest full one; from there on each is applied in turn (directory and
+ * object table), then the ranges are read from wherever the directory says.  Objects after the
+ * checkpoint are found by name, in order, until the first that is missing (I6); their extents are
+ * applied as if they had just been put.  Everything read is verified (I10).  Blocking.
+ */
+#include "volume/checkpoint_impl.h"
+
+#include "sys/container.h"
+#include "sys/crc.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { HEADER_FIRST_BYTES = 65536, HEADERS_AHEAD = 16 };
+
+/* Read [off, off+len) of an object; short is an error. */
+static int read_exactly(struct volume *v, const char *name, uint64_t off, void *buf, size_t len, struct err *e)
+{
+	struct iovec iov = {.iov_base = buf, .iov_len = len};
+	struct store_req r = {.op = STORE_GET, .name = name, .iov = &iov, .iovcnt = 1, .off_bytes = off,
+		.len_bytes = len, .err = e};
+	int64_t n = store_wait(v->store, &r);
+
+	if (n < 0)
+		return err_wrap(e, (int)n, "read '%s'", name);
+	if (n != (int64_t)len)
+		return err_set(e, -EUCLEAN, "object '%s' is cut off: %zu bytes expected at %" PRIu64 ", %" PRId64 " there",
+			name, len, off, n);
+	return 0;
+}
+
+/* ---- checkpoints ---- */
+
+static int read_meta(struct volume *v, uint64_t epoch, uint64_t number, struct checkpoint_header *h, void **meta,
+	struct err *e)
+{
+	char name[STORE_NAME_MAX];
+	uint8_t fixed[CHECKPOINT_FIXED_BYTES];
+	int rc;
+
+	volume_ckpt_name(name, v->name, epoch, number);
+	rc = read_exactly(v, name, 0, fixed, sizeof(fixed), e);
+	if (rc == 0)
+		rc = checkpoint_decode_fixed(fixed, sizeof(fixed), h, e);
+	if (rc == 0 && h->meta_bytes > 1u << 31)
+		rc = err_set(e, -EUCLEAN, "impossible size");
+	if (rc == 0 && !(*meta = malloc(h->meta_bytes)))
+		rc = -ENOMEM;
+	if (rc == 0)
+		rc = read_exactly(v, name, 0, *meta, h->meta_bytes, e);
+	if (rc == 0)
+		rc = checkpoint_decode(*meta, h->meta_bytes, v->sb->uuid, epoch, number, h, e);
+	return rc < 0 ? err_wrap(e, rc, "checkpoint '%s'", name) : 0;
+}
+
+static int take_objects(struct volume *v, const void *meta, const struct checkpoint_header *h)
+{
+	uint32_t slot;
+
+	for (uint32_t i = 0; i < h->removed; i++)
+		if (objmap_find(v->objects, checkpoint_get_removed(meta, h, i), &slot))
+			objmap_remove(v->objects, slot);
+	for (uint32_t i = 0; i < h->objects; i++) {
+		struct checkpoint_object x;
+		struct object o = {0};
+		int rc;
+
+		checkpoint_get_object(meta, h, i, &x);
+		if (objmap_find(v->objects, x.seq, &slot))
+			continue;
+		o.seq = x.seq;
+		o.epoch = x.epoch;
+		o.hdr_sectors = x.hdr_sectors;
+		o.data_sectors = x.data_sectors;
+		o.flags = (uint8_t)(x.flags & ~(uint32_t)OBJECT_DEAD);
+		rc = objmap_add(v->objects, &o, &slot);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int take_dirs(struct checkpointer *c, const void *meta, const struct checkpoint_header *h, struct err *e)
+{
+	for (uint32_t i = 0; i < h->dirs; i++) {
+		struct checkpoint_dir d;
+
+		checkpoint_get_dir(meta, h, i, &d);
+		if (d.range >= c->nranges || d.number > h->number)
+			return err_set(e, -EUCLEAN, "checkpoint %" PRIu64 ": range %" PRIu64 " is impossible", h->number,
+				d.range);
+		c->dir[d.range] = (struct range_dir){.number = d.number, .offset_bytes = d.offset_bytes,
+			.extents = d.extents, .crc = d.crc};
+	}
+	return 0;
+}
+
+static int take_live(struct checkpointer *c, const void *meta, const struct checkpoint_header *h, struct err *e)
+{
+	if (h->live > CHECKPOINTS_MAX)
+		return err_set(e, -EUCLEAN, "checkpoint %" PRIu64 ": too many live checkpoints", h->number);
+	c->nlive = h->live;
+	for (uint32_t i = 0; i < h->live; i++) {
+		checkpoint_get_live(meta, h, i, &c->live[i].x);
+		c->live[i].live_bytes = 0;
+	}
+	return 0;
+}
+
+static int take_range(struct volume *v, uint64_t range, const uint8_t *p, struct err *e)
+{
+	struct checkpointer *c = v->ckpt;
+	const struct range_dir *d = &c->dir[range];
+	uint64_t first = range * c->range_sectors, end = first + c->range_sectors;
+
+	for (uint32_t i = 0; i < d->extents; i++) {
+		struct checkpoint_extent x;
+		uint32_t slot;
+		int rc;
+
+		checkpoint_get_extent(p + (size_t)i * CHECKPOINT_EXTENT_BYTES, &x);
+		if (x.lba < first || x.lba + x.len > end || !x.len || !objmap_find(v->objects, x.seq, &slot) ||
+			(uint64_t)x.off + x.len > objmap_get(v->objects, slot)->data_sectors)
+			return err_set(e, -EUCLEAN, "range %" PRIu64 ": extent %u is impossible", range, i);
+		rc = extmap_insert(v->map, x.lba, x.len, place_of(slot, x.off), NULL, NULL);
+		if (rc < 0)
+			return rc;
+		objmap_live(v->objects, slot, (int64_t)x.len);
+	}
+	return 0;
+}
+
+/* All ranges whose contents are in one checkpoint object, read whole. */
+static int take_payload(struct volume *v, struct live_checkpoint *l, struct err *e)
+{
+	struct checkpointer *c = v->ckpt;
+	char name[STORE_NAME_MAX];
+	uint8_t *buf;
+	int rc;
+
+	for (uint64_t r = 0; r < c->nranges; r++)
+		if (c->dir[r].extents && c->dir[r].number == l->x.number)
+			l->live_bytes += (uint64_t)c->dir[r].extents * CHECKPOINT_EXTENT_BYTES;
+	if (!l->live_bytes)
+		return 0;
+	buf = malloc(l->x.payload_bytes);
+	if (!buf)
+		return -ENOMEM;
+	volume_ckpt_name(name, v->name, l->x.epoch, l->x.number);
+	rc = read_exactly(v, name, l->x.meta_bytes, buf, l->x.payload_bytes, e);
+	for (uint64_t r = 0; rc == 0 && r < c->nranges; r++) {
+		const struct range_dir *d = &c->dir[r];
+		uint64_t len = (uint64_t)d->extents * CHECKPOINT_EXTENT_BYTES;
+
+		if (!d->extents || d->number != l->x.number)
+			continue;
+		if (d->offset_bytes + len > l->x.payload_bytes)
+			rc = err_set(e, -EUCLEAN, "'%s': range %" PRIu64 " lies outside", name, r);
+		else if (crc32c(0, buf + d->offset_bytes, len) != d->crc)
+			rc = err_set(e, -EBADMSG, "'%s': range %" PRIu64 ": checksum does not match", name, r);
+		else
+			rc = take_range(v, r, buf + d->offset_bytes, e);
+	}
+	free(buf);
+	return rc;
+}
+
+/* Apply the chain from the newest full one. */
+static int take_chain(struct volume *v, const struct checkpoint_header *newest, struct err *e)
+{
+	struct checkpointer *c = v->ckpt;
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < c->nlive; i++) {
+		const struct checkpoint_live *x = &c->live[i].x;
+		struct checkpoint_header h;
+		void *meta = NULL;
+
+		if (x->number < newest->full_number)
+			continue;
+		rc = read_meta(v, x->epoch, x->number, &h, &meta, e);
+		if (rc == 0)
+			rc = take_objects(v, meta, &h);
+		if (rc == 0)
+			rc = take_dirs(c, meta, &h, e);
+		free(meta);
+	}
+	for (uint32_t i = 0; rc == 0 && i < c->nlive; i++)
+		rc = take_payload(v, &c->live[i], e);
+	return rc;
+}
+
+int checkpoint_load(struct volume *v, uint64_t *object_seq, uint64_t *covers, struct err *e)
+{
+	struct checkpointer *c = v->ckpt;
+	struct checkpoint_header h;
+	void *meta = NULL;
+	int rc;
+
+	*object_seq = *covers = 0;
+	if (!v->sb->checkpoint)
+		return 0;
+	rc = read_meta(v, v->sb->checkpoint_epoch, v->sb->checkpoint, &h, &meta, e);
+	if (rc == 0)
+		rc = take_live(c, meta, &h, e);
+	free(meta);
+	if (rc == 0)
+		rc = take_chain(v, &h, e);
+	if (rc < 0)
+		return rc;
+	c->number = c->last_number = h.number;
+	c->full_number = h.full_number;
+	c->last_bytes = h.meta_bytes + h.payload_bytes;
+	*object_seq = h.object_seq;
+	*covers = h.covers;
+	return 0;
+}
+
+/* ---- objects after the checkpoint ---- */
+
+struct header_read {
+	struct store_req req;
+	struct iovec iov;
+	char name[STORE_NAME_MAX];
+	struct err err;
+	uint64_t seq, epoch;
+	uint8_t *buf;
+	int64_t status;
+	bool over;
+};
+
+static void header_there(struct store_req *r, int64_t status)
+{
+	struct header_read *h = container_of(r, struct header_read, req);
+
+	h->status = status;
+	h->over = true;
+}
+
+static int start_header(struct volume *v, struct header_read *h, uint64_t seq)
+{
+	h->seq = seq;
+	h->epoch = superblock_epoch_of(v->sb, seq);
+	h->over = false;
+	if (!h->buf && !(h->buf = malloc(HEADER_FIRST_BYTES)))
+		return -ENOMEM;
+	volume_object_name(h->name, v->name, h->epoch, seq);
+	h->iov = (struct iovec){.iov_base = h->buf, .iov_len = HEADER_FIRST_BYTES};
+	h->req = (struct store_req){.op = STORE_GET, .name = h->name, .iov = &h->iov, .iovcnt = 1,
+		.len_bytes = HEADER_FIRST_BYTES, .done = header_there, .err = &h->err};
+	store_submit(v->store, &h->req);
+	return 0;
+}
+
+static int apply_header(struct volume *v, const void *buf, const struct object_header *h)
+{
+	uint32_t slot;
+	int rc = apply_object(v, h, &slot);
+
+	for (uint32_t i = 0; rc == 0 && i < h->extents; i++) {
+		struct object_extent x;
+
+		object_get_extent(buf, h, i, &x);
+		if (x.lba + x.len > v->sb->size_sectors && x.kind == EXTENT_DATA)
+			continue; /* written before the volume was shrunk */
+		rc = apply_extent(v, slot, &x, h->flags & OBJECT_FLAG_GC);
+	}
+	if (rc == 0)
+		apply_done(v, h->seq, h->covers);
+	return rc;
+}
+
+static int take_header(struct volume *v, struct header_read *r, struct err *e)
+{
+	struct object_header h;
+	uint8_t *buf = r->buf;
+	int rc = object_decode_fixed(buf, (size_t)r->status, &h, e);
+
+	if (rc == 0 && h.header_bytes > HEADER_FIRST_BYTES) {
+		buf = malloc(h.header_bytes);
+		rc = buf ? read_exactly(v, r->name, 0, buf, h.header_bytes, e) : -ENOMEM;
+	}
+	if (rc == 0)
+		rc = object_decode(buf, h.header_bytes > HEADER_FIRST_BYTES ? h.header_bytes : (size_t)r->status,
+			v->sb->uuid, r->epoch, r->seq, &h, e);
+	if (rc == 0 && r->req.size_bytes < (uint64_t)h.header_bytes + h.data_bytes)
+		rc = err_set(e, -EUCLEAN, "object '%s' is cut off", r->name);
+	if (rc == 0)
+		rc = apply_header(v, buf, &h);
+	if (buf != r->buf)
+		free(buf);
+	return rc < 0 ? err_wrap(e, rc, "object '%s'", r->name) : 0;
+}
+
+/* 1: applied, 0: missing. */
+static int finish_header(struct volume *v, struct header_read *r, struct err *e)
+{
+	uint64_t newest = v->sb->epoch[v->sb->epochs - 1].epoch;
+	int rc;
+
+	while (!r->over)
+		loop_poll(v->loop, LOOP_FOREVER);
+	for (int tries = 0; r->status < 0 && r->status != -ENOENT && tries < 5; tries++) {
+		rc = start_header(v, r, r->seq);
+		while (rc == 0 && !r->over)
+			loop_poll(v->loop, LOOP_FOREVER);
+	}
+	if (r->status == -ENOENT) {
+		/* Only the last epoch has an open end (I6). */
+		if (r->epoch != newest)
+			return err_set(e, -EUCLEAN, "object '%s' is missing, and later ones were written after it", r->name);
+		return 0;
+	}
+	if (r->status < 0)
+		return err_set(e, (int)r->status, "read '%s': %s", r->name, err_text(&r->err, (int)r->status));
+	rc = take_header(v, r, e);
+	return rc < 0 ? rc : 1;
+}
+
+int load_objects_after(struct volume *v, uint64_t seq, struct err *e)
+{
+	struct header_read *ring = calloc(HEADERS_AHEAD, sizeof(*ring));
+	uint64_t next = seq + 1, asked = next;
+	int rc = ring ? 1 : -ENOMEM;
+
+	while (rc == 1) {
+		/* A few ahead, but one first: a clean image has none. */
+		uint64_t ahead = next == seq + 1 ? 1 : HEADERS_AHEAD;
+
+		while (asked < next + ahead && (rc = start_header(v, &ring[asked % HEADERS_AHEAD], asked)) == 0)
+			asked++;
+		if (rc < 0)
+			break;
+		rc = finish_header(v, &ring[next % HEADERS_AHEAD], e);
+		next++;
+	}
+	for (uint32_t i = 0; ring && i < HEADERS_AHEAD; i++) {
+		while (ring[i].buf && !ring[i].over)
+			loop_poll(v->loop, LOOP_FOREVER);
+		free(ring[i].buf);
+	}
+	free(ring);
+	return rc;
+}

@@ -1,0 +1,614 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * open.c - creating, opening, closing and removing a volume.
+ *
+ * Opening for write, in this order: image lock; superblock; is the journal here the right one (I12);
+ * maps (load.c); raise the epoch by compare-and-swap, marked not clean (I11); replay the journal;
+ * look for orphans if the last writer did not close.  Closing: drain, checkpoint, mark clean, give the
+ * journal's segments back, unlock.
+ */
+#include "volume/checkpoint_impl.h"
+
+#include "format/profile.h"
+#include "sys/container.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { RANGE_BYTES_MIN = 4 << 20, RANGES_MAX = 1 << 20, RANGES_AIM = 1 << 16 };
+
+static const uint64_t size_max_sectors = 1ull << 39; /* 256 TiB */
+
+/* ---- creating ---- */
+
+static uint64_t choose_range(uint64_t size_sectors)
+{
+	uint64_t r = RANGE_BYTES_MIN / 512;
+
+	while (size_sectors / r > (r < (64u << 20) / 512 ? RANGES_AIM : RANGES_MAX))
+		r *= 2;
+	return r;
+}
+
+void superblock_init(struct superblock *sb, const uint8_t uuid[16], uint64_t size_sectors, uint64_t created_ns)
+{
+	*sb = (struct superblock){.size_sectors = size_sectors, .range_sectors = choose_range(size_sectors),
+		.created_ns = created_ns, .clean = true, .epochs = 1};
+	memcpy(sb->uuid, uuid, 16);
+	sb->epoch[0] = (struct superblock_epoch){.epoch = 0, .first_seq = 1};
+}
+
+int superblock_create(struct store *s, const char *name, const struct superblock *sb, struct err *e)
+{
+	char object[STORE_NAME_MAX];
+	uint8_t *buf = malloc(SUPERBLOCK_BYTES);
+	struct iovec iov = {.iov_base = buf};
+	struct store_req r = {.op = STORE_SWAP, .name = object, .iov = &iov, .iovcnt = 1, .err = e};
+	int64_t rc;
+
+	if (!buf)
+		return -ENOMEM;
+	iov.iov_len = r.len_bytes = superblock_encode(sb, buf);
+	snprintf(object, sizeof(object), "%s/super", name);
+	rc = store_wait(s, &r);
+	free(buf);
+	if (rc == -EEXIST || rc == -ESTALE)
+		return err_set(e, -EEXIST, "image '%s' exists already in '%s'", name, s->url);
+	return rc < 0 ? err_wrap(e, (int)rc, "create superblock") : 0;
+}
+
+int volume_check_size(uint64_t size_sectors, struct err *e)
+{
+	if (size_sectors == 0)
+		return err_set(e, -EINVAL, "an image of size 0 makes no sense; give a multiple of 512 bytes");
+	if (size_sectors > size_max_sectors)
+		return err_set(e, -EINVAL, "an image may have 256 TiB at most");
+	return 0;
+}
+
+int volume_create(struct store *s, const char *name, uint64_t size_sectors, struct err *e)
+{
+	struct superblock *sb = malloc(sizeof(*sb));
+	uint8_t uuid[16];
+	int rc = volume_check_size(size_sectors, e);
+
+	if (rc == 0 && !sb)
+		rc = -ENOMEM;
+	if (rc == 0) {
+		for (unsigned i = 0; i < 16; i += 8) {
+			uint64_t x = loop_random(s->loop);
+
+			memcpy(uuid + i, &x, 8);
+		}
+		superblock_init(sb, uuid, size_sectors, loop_wall(s->loop));
+		rc = superblock_create(s, name, sb, e);
+	}
+	free(sb);
+	return rc;
+}
+
+/* ---- locks ---- */
+
+static void holder_text(char *out, size_t len, const char *host, uint32_t pid, uint64_t since_ns)
+{
+	time_t t = (time_t)(since_ns / 1000000000u);
+	struct tm tm;
+	char when[32] = "?";
+
+	if (gmtime_r(&t, &tm))
+		strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	snprintf(out, len, "host %s pid %u since %s", host, pid, when);
+}
+
+void volume_writer_text(const struct superblock *sb, char *out, size_t len)
+{
+	if (sb->since_ns)
+		holder_text(out, len, sb->host, sb->pid, sb->since_ns);
+	else
+		snprintf(out, len, "nobody yet");
+}
+
+int volume_lock(struct store *s, const char *name, struct err *e)
+{
+	char host[SUPERBLOCK_HOST_MAX] = "?", text[160];
+	struct iovec iov = {.iov_base = text};
+	struct store_req r = {.op = STORE_LOCK, .name = name, .iov = &iov, .iovcnt = 1, .err = e};
+	int64_t rc;
+
+	gethostname(host, sizeof(host) - 1);
+	holder_text(text, sizeof(text), host, (uint32_t)getpid(), loop_wall(s->loop));
+	iov.iov_len = r.len_bytes = strlen(text);
+	rc = store_wait(s, &r);
+	return rc < 0 ? err_wrap(e, (int)rc, "image '%s'", name) : 0;
+}
+
+void volume_unlock(struct store *s, const char *name)
+{
+	struct store_req r = {.op = STORE_UNLOCK, .name = name};
+
+	if (store_wait(s, &r) < 0)
+		return; /* the lock ends with the process */
+}
+
+/* ---- is the journal here the right one? (I12) ---- */
+
+static int check_journal(struct volume *v, struct err *e)
+{
+	const struct superblock *sb = v->sb;
+	uint64_t last = sb->epoch[sb->epochs - 1].epoch;
+	uint64_t here = journal_epoch_in_pool(v->pool, sb->uuid);
+	bool same_pool = !memcmp(sb->pool_uuid, pool_uuid(v->pool), 16);
+	char who[160];
+
+	volume_writer_text(sb, who, sizeof(who));
+	if (v->flags & VOLUME_NO_JOURNAL)
+		return here ? journal_wipe(v->pool, sb->uuid) : 0;
+	if (sb->clean || same_pool) {
+		if (here && here != last && !sb->clean)
+			return err_set(e, -ESTALE,
+				"this pool's journal of '%s' is of epoch %" PRIu64 ", but the image's last writer had epoch %" PRIu64
+				"; open with --no-journal to give this journal up", v->name, here, last);
+		/* Clean: what is left here was covered, or belongs to somebody who lost the image. */
+		return sb->clean && here ? journal_wipe(v->pool, sb->uuid) : 0;
+	}
+	return err_set(e, -ESTALE,
+		"image '%s' was not closed cleanly by its last writer (%s), whose journal is in another pool; open it with "
+		"that pool, or with --no-journal to give up what was not in the store yet", v->name, who);
+}
+
+static int raise_epoch(struct volume *v, struct err *e)
+{
+	struct superblock *sb = v->sb;
+	uint64_t last = sb->epoch[sb->epochs - 1].epoch;
+
+	/* An epoch that wrote nothing leaves no trace. */
+	while (sb->epochs && sb->epoch[sb->epochs - 1].first_seq == v->applied_seq + 1)
+		sb->epochs--;
+	if (sb->epochs == SUPERBLOCK_EPOCHS_MAX)
+		return err_set(e, -EUCLEAN, "too many epochs without a checkpoint");
+	v->epoch = last + 1;
+	sb->epoch[sb->epochs++] = (struct superblock_epoch){.epoch = v->epoch, .first_seq = v->applied_seq + 1};
+	memcpy(sb->pool_uuid, pool_uuid(v->pool), 16);
+	memset(sb->host, 0, sizeof(sb->host));
+	gethostname(sb->host, sizeof(sb->host) - 1);
+	sb->pid = (uint32_t)getpid();
+	sb->since_ns = loop_wall(v->loop);
+	sb->clean = false;
+	return superblock_swap_wait(v, e); /* I11 */
+}
+
+/* ---- the journal's owner ---- */
+
+static struct volume *of_owner(struct journal_owner *o) { return container_of(o, struct volume, owner); }
+
+static void on_record(struct journal_owner *o, uint64_t seq, const struct journal_extent *ext, uint32_t n)
+{
+	destage_record(of_owner(o), seq, ext, n);
+}
+
+static void on_failed(struct journal_owner *o, int status) { volume_fail(of_owner(o), status); }
+static void on_full(struct journal_owner *o) { destage_press(of_owner(o)); }
+
+static int open_journal(struct volume *v, uint64_t *replayed, struct err *e)
+{
+	struct journal_config cfg = {.loop = v->loop, .pool = v->pool, .epoch = v->epoch,
+		.record_bytes = v->cfg.journal_record_bytes, .ram_bytes = v->cfg.journal_ram_bytes,
+		.depth = v->cfg.journal_depth, .dirty_percent = v->cfg.journal_percent, .owner = &v->owner};
+	/* Every object on its way holds its part of the log; there must be room for more. */
+	uint64_t need = (v->puts_max + 2) * (v->cfg.object_bytes + (4u << 20));
+	int rc;
+
+	if (cfg.ram_bytes < need)
+		cfg.ram_bytes = need;
+	memcpy(cfg.uuid, v->sb->uuid, 16);
+	v->owner = (struct journal_owner){.on_record = on_record, .on_failed = on_failed, .on_full = on_full};
+	rc = journal_new(&cfg, &v->journal, e);
+	if (rc == 0)
+		rc = journal_replay(v->journal, v->covers_applied, replayed, e);
+	return rc;
+}
+
+/* ---- orphans ---- */
+
+struct orphan_scan {
+	struct store_req req;
+	struct volume *v;
+	char (*names)[STORE_NAME_MAX];
+	uint32_t n, cap;
+	int rc;
+};
+
+static bool parse_two(const char *s, uint64_t *a, uint64_t *b)
+{
+	char *end;
+
+	if (strlen(s) != 33 || s[16] != '.')
+		return false;
+	*a = strtoull(s, &end, 16);
+	if (end != s + 16)
+		return false;
+	*b = strtoull(s + 17, &end, 16);
+	return end == s + 33;
+}
+
+/* An object of an older epoch that neither the table nor the checkpoints know: a PUT that came to nothing, or
+ * a delete that was cut short.  Objects of our own epoch are ours to handle. */
+static bool orphan(const struct volume *v, const char *name)
+{
+	const char *s = strrchr(name, '/') + 1;
+	uint64_t epoch, n;
+	uint32_t slot;
+
+	if (!strncmp(s, "ckpt.", 5) && parse_two(s + 5, &epoch, &n))
+		return epoch < v->epoch && !checkpoint_knows(v, n);
+	if (!parse_two(s, &epoch, &n) || epoch >= v->epoch)
+		return false;
+	return !objmap_find(v->objects, n, &slot) || objmap_get(v->objects, slot)->epoch != epoch;
+}
+
+static int note_orphan(struct store_req *r, const char *name, uint64_t size)
+{
+	struct orphan_scan *s = container_of(r, struct orphan_scan, req);
+
+	(void)size;
+	if (!orphan(s->v, name))
+		return 0;
+	if (s->n == s->cap) {
+		uint32_t cap = s->cap ? 2 * s->cap : 64;
+		void *p = realloc(s->names, cap * sizeof(*s->names));
+
+		if (!p)
+			return -ENOMEM;
+		s->names = p;
+		s->cap = cap;
+	}
+	snprintf(s->names[s->n++], STORE_NAME_MAX, "%s", name);
+	return 0;
+}
+
+/* Best effort: what cannot be removed now is found again. */
+static void remove_orphans(struct volume *v)
+{
+	char prefix[STORE_NAME_MAX];
+	struct orphan_scan s = {.v = v};
+
+	snprintf(prefix, sizeof(prefix), "%s/", v->name);
+	s.req = (struct store_req){.op = STORE_LIST, .name = prefix, .item = note_orphan};
+	if (store_wait(v->store, &s.req) >= 0) {
+		for (uint32_t i = 0; i < s.n; i++) {
+			struct store_req del = {.op = STORE_DELETE, .name = s.names[i]};
+
+			if (store_wait(v->store, &del) >= 0)
+				v->stats.deletes++;
+		}
+	}
+	free(s.names);
+}
+
+/* ---- opening ---- */
+
+static int load_maps(struct volume *v, struct err *e)
+{
+	uint64_t seq, covers;
+	int rc = checkpoint_load(v, &seq, &covers, e);
+
+	v->applied_seq = seq;
+	v->covers_applied = covers;
+	if (rc == 0)
+		rc = load_objects_after(v, seq, e);
+	v->next_seq = v->applied_seq + 1;
+	v->covers_put = v->acked = v->covers_applied;
+	return rc;
+}
+
+static int open_for_write(struct volume *v, bool clean, struct err *e)
+{
+	uint64_t replayed = 0;
+	int rc = raise_epoch(v, e);
+
+	if (rc == 0)
+		rc = open_journal(v, &replayed, e);
+	if (rc == 0 && !clean)
+		remove_orphans(v);
+	if (rc == 0 && v->failed)
+		rc = err_set(e, v->failed, "%s", strerror(-v->failed));
+	return rc;
+}
+
+static int open_in_steps(struct volume *v, struct err *e)
+{
+	bool clean;
+	int rc = 0;
+
+	if (!(v->flags & VOLUME_READONLY)) {
+		rc = volume_lock(v->store, v->name, e);
+		if (rc < 0)
+			return rc;
+		v->locked = true;
+	}
+	rc = volume_read_superblock(v->store, v->name, v->sb, v->tag, e);
+	clean = v->sb->clean;
+	if (rc == 0 && !(v->flags & VOLUME_READONLY))
+		rc = check_journal(v, e);
+	if (rc == 0)
+		rc = checkpointer_new(v) < 0 || destage_init(v) < 0 || collector_new(v) < 0 ? -ENOMEM : 0;
+	if (rc == 0)
+		rc = load_maps(v, e);
+	if (rc == 0 && !(v->flags & VOLUME_READONLY))
+		rc = open_for_write(v, clean, e);
+	return rc;
+}
+
+static void free_volume(struct volume *v)
+{
+	if (v->locked)
+		volume_unlock(v->store, v->name);
+	destage_fini(v);
+	collector_free(v);
+	checkpointer_free(v);
+	if (v->journal)
+		journal_close(v->journal);
+	if (v->map)
+		extmap_free(v->map);
+	if (v->objects)
+		objmap_free(v->objects);
+	free(v->sb);
+	free(v);
+}
+
+int volume_open(const struct volume_params *p, struct volume **out, struct err *e)
+{
+	struct volume *v = calloc(1, sizeof(*v));
+	int rc;
+
+	if (!v)
+		return -ENOMEM;
+	v->loop = p->loop;
+	v->store = p->store;
+	v->pool = p->pool;
+	v->cache = p->cache;
+	v->cfg = *p->config;
+	v->flags = p->flags;
+	snprintf(v->name, sizeof(v->name), "%s", p->name);
+	v->sb = calloc(1, sizeof(*v->sb));
+	v->map = extmap_new();
+	v->objects = objmap_new();
+	apply_init(v);
+	rc = v->sb && v->map && v->objects ? open_in_steps(v, e) : -ENOMEM;
+	if (rc < 0) {
+		free_volume(v);
+		return err_wrap(e, rc, "open image '%s'", p->name);
+	}
+	*out = v;
+	destage_kick(v);
+	gc_maybe(v);
+	return 0;
+}
+
+/* ---- closing ---- */
+
+struct wait_drain {
+	struct volume_drain d;
+	int status;
+	bool over;
+};
+
+static void drained(struct volume_drain *d, int status)
+{
+	struct wait_drain *w = container_of(d, struct wait_drain, d);
+
+	w->status = status;
+	w->over = true;
+}
+
+/* While closing, a store that does not answer is given up after some tries. */
+static bool given_up(const struct volume *v)
+{
+	for (const struct outgoing *o = v->out; o; o = o->next)
+		if (o->tries > 8)
+			return true;
+	return v->ckpt->tries > 8 || v->ckpt->swap.tries > 8;
+}
+
+static int drain_and_wait(struct volume *v)
+{
+	struct wait_drain w = {.d = {.done = drained}};
+
+	volume_drain(v, &w.d);
+	while (!w.over && !given_up(v))
+		loop_poll(v->loop, LOOP_FOREVER);
+	if (w.over)
+		return w.status;
+	volume_fail(v, -EIO);
+	while (!w.over)
+		loop_poll(v->loop, LOOP_FOREVER);
+	return -EIO;
+}
+
+int volume_checkpoint(struct volume *v)
+{
+	while (checkpoint_busy(v) && !v->failed && !(v->closing && given_up(v)))
+		loop_poll(v->loop, LOOP_FOREVER);
+	checkpoint_start(v);
+	while (checkpoint_busy(v) && !v->failed && !(v->closing && given_up(v)))
+		loop_poll(v->loop, LOOP_FOREVER);
+	if (v->failed)
+		return v->failed;
+	return checkpoint_busy(v) ? -EIO : 0;
+}
+
+/* Nothing of ours may call back once we are gone. */
+static void quiesce(struct volume *v)
+{
+	if (!v->failed)
+		v->failed = -ESHUTDOWN;
+	for (struct outgoing *o = v->out; o; o = o->next)
+		if (loop_timer_armed(&o->retry)) {
+			loop_timer_cancel(v->loop, &o->retry);
+			o->req.done = NULL;
+		}
+	loop_timer_cancel(v->loop, &v->ckpt->retry);
+	loop_timer_cancel(v->loop, &v->ckpt->swap.retry);
+	while (requests_in_flight(v) || journal_busy(v->journal))
+		loop_poll(v->loop, LOOP_FOREVER);
+}
+
+static int close_in_steps(struct volume *v, struct err *e)
+{
+	int rc = v->failed;
+
+	v->closing = true;
+	while (rc == 0 && gc_busy(v) && !v->failed)
+		loop_poll(v->loop, LOOP_FOREVER);
+	if (rc == 0)
+		rc = drain_and_wait(v);
+	if (rc == 0)
+		rc = volume_checkpoint(v);
+	if (rc < 0)
+		return err_set(e, rc, "close image '%s': %s; what is not in the store stays in the pool's journal", v->name,
+			strerror(-rc));
+	v->sb->clean = true;
+	rc = superblock_swap_wait(v, e);
+	if (rc == 0)
+		rc = journal_release(v->journal);
+	return rc;
+}
+
+int volume_close(struct volume *v, struct err *e)
+{
+	int rc = 0;
+
+	if (v->journal) {
+		rc = close_in_steps(v, e);
+		quiesce(v);
+	}
+	free_volume(v);
+	return rc;
+}
+
+void volume_drop(struct volume *v)
+{
+	v->locked = false;
+	free_volume(v);
+}
+
+/* ---- resizing, profile ---- */
+
+int volume_resize(struct volume *v, uint64_t size_sectors, struct err *e)
+{
+	uint64_t old = v->sb->size_sectors;
+	int rc = volume_check_size(size_sectors, e);
+
+	if (rc == 0)
+		rc = checkpoint_resize(v, size_sectors);
+	if (rc < 0)
+		return rc;
+	while (v->ckpt->state == CKPT_SWAPPING)
+		loop_poll(v->loop, LOOP_FOREVER);
+	v->sb->size_sectors = size_sectors;
+	rc = superblock_swap_wait(v, e);
+	if (rc < 0)
+		v->sb->size_sectors = old;
+	return rc;
+}
+
+int volume_profile(struct volume *v, struct profile_range **ranges, uint32_t *n, struct err *e)
+{
+	char name[STORE_NAME_MAX];
+	uint64_t len = v->sb->profile_bytes;
+	void *buf;
+	struct iovec iov = {.iov_len = len};
+	struct store_req r = {.op = STORE_GET, .name = name, .iov = &iov, .iovcnt = 1, .len_bytes = len, .err = e};
+	int64_t got;
+	int rc;
+
+	*ranges = NULL;
+	*n = 0;
+	if (!len)
+		return 0;
+	buf = len <= 1u << 30 ? malloc(len) : NULL;
+	if (!buf)
+		return -ENOMEM;
+	iov.iov_base = buf;
+	snprintf(name, sizeof(name), "%s/profile", v->name);
+	got = store_wait(v->store, &r);
+	rc = got < 0 ? (int)got : profile_decode(buf, (size_t)got, ranges, n, e);
+	free(buf);
+	return rc < 0 ? err_wrap(e, rc, "boot profile") : 0;
+}
+
+/* ---- removing ---- */
+
+struct remove_list {
+	struct store_req req;
+	char (*names)[STORE_NAME_MAX];
+	uint32_t n, cap;
+};
+
+static int note_name(struct store_req *r, const char *name, uint64_t size)
+{
+	struct remove_list *l = container_of(r, struct remove_list, req);
+
+	(void)size;
+	if (l->n == l->cap) {
+		uint32_t cap = l->cap ? 2 * l->cap : 256;
+		void *p = realloc(l->names, cap * sizeof(*l->names));
+
+		if (!p)
+			return -ENOMEM;
+		l->names = p;
+		l->cap = cap;
+	}
+	snprintf(l->names[l->n++], STORE_NAME_MAX, "%s", name);
+	return 0;
+}
+
+int volume_remove_objects(struct store *s, const char *name, struct err *e)
+{
+	char prefix[STORE_NAME_MAX];
+	struct remove_list l = {0};
+	int64_t rc;
+
+	snprintf(prefix, sizeof(prefix), "%s/", name);
+	l.req = (struct store_req){.op = STORE_LIST, .name = prefix, .item = note_name, .err = e};
+	rc = store_wait(s, &l.req);
+	for (uint32_t i = 0; rc >= 0 && i < l.n; i++) {
+		struct store_req del = {.op = STORE_DELETE, .name = l.names[i], .err = e};
+
+		rc = store_wait(s, &del);
+	}
+	free(l.names);
+	return rc < 0 ? err_wrap(e, (int)rc, "delete objects") : 0;
+}
+
+int volume_remove(struct store *s, struct pool *pool, const char *name, struct err *e)
+{
+	struct superblock *sb = calloc(1, sizeof(*sb));
+	char super[STORE_NAME_MAX];
+	struct store_req del = {.op = STORE_DELETE, .name = super, .err = e};
+	int64_t rc = sb ? volume_lock(s, name, e) : -ENOMEM;
+	bool locked = rc == 0;
+
+	if (rc == 0)
+		rc = volume_read_superblock(s, name, sb, NULL, e);
+	/* A damaged superblock is removed all the same: that is what rm is for. */
+	if (rc == -EBADMSG || rc == -EUCLEAN)
+		rc = 0;
+	snprintf(super, sizeof(super), "%s/super", name);
+	if (rc == 0)
+		rc = store_wait(s, &del);
+	if (rc >= 0 && locked)
+		rc = volume_remove_objects(s, name, e);
+	if (rc >= 0 && pool)
+		rc = journal_wipe(pool, sb->uuid);
+	if (locked)
+		volume_unlock(s, name);
+	free(sb);
+	return rc < 0 ? err_wrap(e, (int)rc, "remove image '%s'", name) : 0;
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * superblock.c - the one object that is replaced: read, create, swap.
+ *
+ * A swap whose outcome is unknown is resolved by reading: if what is there is what we meant to write, it
+ * went through; if its version is the one we started from, we try again; else somebody else has taken
+ * the image and we are fenced (I11).
+ */
+#include "volume/checkpoint_impl.h"
+
+#include "sys/container.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void super_name(char out[STORE_NAME_MAX], const char *name) { snprintf(out, STORE_NAME_MAX, "%s/super", name); }
+
+int volume_read_superblock(struct store *s, const char *name, struct superblock *sb, char *tag, struct err *e)
+{
+	char object[STORE_NAME_MAX];
+	uint8_t *buf = malloc(SUPERBLOCK_BYTES);
+	struct iovec iov = {.iov_base = buf, .iov_len = SUPERBLOCK_BYTES};
+	struct store_req r = {.op = STORE_GET, .name = object, .iov = &iov, .iovcnt = 1, .len_bytes = SUPERBLOCK_BYTES,
+		.err = e};
+	int64_t n;
+	int rc;
+
+	if (!buf)
+		return -ENOMEM;
+	super_name(object, name);
+	n = store_wait(s, &r);
+	if (n == -ENOENT)
+		rc = err_set(e, -ENOENT, "there is no image '%s' in '%s'; `lsvd ls` lists what there is", name, s->url);
+	else if (n < 0)
+		rc = err_wrap(e, (int)n, "read superblock");
+	else
+		rc = superblock_decode(buf, (size_t)n, sb, e);
+	if (rc == 0 && tag)
+		memcpy(tag, r.tag, STORE_TAG_MAX);
+	free(buf);
+	return rc;
+}
+
+/* ---- swapping ---- */
+
+static void submit_swap(struct volume *v);
+
+static void over(struct volume *v, int status)
+{
+	struct swapper *s = &v->ckpt->swap;
+
+	s->busy = false;
+	s->done(v, status);
+}
+
+static void swap_again(struct loop_timer *t)
+{
+	submit_swap(container_of(t, struct checkpointer, swap.retry)->v);
+}
+
+static void swap_later(struct volume *v)
+{
+	struct swapper *s = &v->ckpt->swap;
+
+	v->stats.store_errors++;
+	s->retry.fire = swap_again;
+	loop_timer_set(v->loop, &s->retry, loop_now(v->loop) + volume_backoff_ns(v, s->tries++));
+}
+
+static void reread(struct store_req *r, int64_t status)
+{
+	struct volume *v = container_of(r, struct checkpointer, swap.req)->v;
+	struct swapper *s = &v->ckpt->swap;
+
+	if (status < 0 && volume_worth_retrying(status)) {
+		swap_later(v);
+	} else if (status == (int64_t)s->len && !memcmp(s->read, s->buf, s->len)) {
+		memcpy(v->tag, r->tag, STORE_TAG_MAX);
+		over(v, 0);
+	} else {
+		over(v, -ESTALE); /* I11 */
+	}
+}
+
+static void swap_done(struct store_req *r, int64_t status)
+{
+	struct volume *v = container_of(r, struct checkpointer, swap.req)->v;
+	struct swapper *s = &v->ckpt->swap;
+
+	if (status >= 0) {
+		memcpy(v->tag, r->tag, STORE_TAG_MAX);
+		over(v, 0);
+	} else if (status == -ESTALE && s->tries) {
+		s->iov = (struct iovec){.iov_base = s->read, .iov_len = SUPERBLOCK_BYTES};
+		s->req = (struct store_req){.op = STORE_GET, .name = s->name, .iov = &s->iov, .iovcnt = 1,
+			.len_bytes = SUPERBLOCK_BYTES, .done = reread, .err = &s->err};
+		store_submit(v->store, &s->req);
+	} else if (volume_worth_retrying(status)) {
+		swap_later(v);
+	} else {
+		over(v, (int)status);
+	}
+}
+
+static void submit_swap(struct volume *v)
+{
+	struct swapper *s = &v->ckpt->swap;
+
+	s->iov = (struct iovec){.iov_base = s->buf, .iov_len = s->len};
+	s->req = (struct store_req){.op = STORE_SWAP, .name = s->name, .iov = &s->iov, .iovcnt = 1,
+		.len_bytes = s->len, .done = swap_done, .err = &s->err};
+	memcpy(s->req.tag, v->tag, STORE_TAG_MAX);
+	store_submit(v->store, &s->req);
+}
+
+void superblock_swap(struct volume *v, void (*done)(struct volume *v, int status))
+{
+	struct swapper *s = &v->ckpt->swap;
+
+	assert(!s->busy);
+	s->busy = true;
+	s->done = done;
+	s->tries = 0;
+	s->err.msg[0] = 0;
+	super_name(s->name, v->name);
+	s->len = superblock_encode(v->sb, s->buf);
+	submit_swap(v);
+}
+
+static void waited(struct volume *v, int status) { v->swap_status = status; }
+
+int superblock_swap_wait(struct volume *v, struct err *e)
+{
+	struct swapper *s = &v->ckpt->swap;
+
+	while (s->busy)
+		loop_poll(v->loop, LOOP_FOREVER);
+	v->swap_status = 1;
+	superblock_swap(v, waited);
+	while (v->swap_status == 1 && !(v->closing && s->tries >= 8))
+		loop_poll(v->loop, LOOP_FOREVER);
+	if (v->swap_status == 1) {
+		loop_timer_cancel(v->loop, &s->retry);
+		return err_wrap(e, -EIO, "write superblock: the store does not answer: %s", s->err.msg);
+	}
+	if (v->swap_status == -ESTALE)
+		return err_set(e, -ESTALE, "image '%s' was taken over by another writer", v->name);
+	if (v->swap_status < 0)
+		return err_set(e, v->swap_status, "write superblock: %s", err_text(&s->err, v->swap_status));
+	return 0;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* volume.c - looking up, names, facts, and how a volume fails. */
+#include "volume/volume_impl.h"
+
+#include <errno.h>
+#include <string.h>
+
+static char *put_hex(char *p, uint64_t x)
+{
+	for (int shift = 60; shift >= 0; shift -= 4)
+		*p++ = "0123456789abcdef"[x >> shift & 15];
+	return p;
+}
+
+static void two_part_name(char out[STORE_NAME_MAX], const char *name, const char *prefix, uint64_t a, uint64_t b)
+{
+	size_t n = strlen(name), k = strlen(prefix);
+	char *p = out;
+
+	memcpy(p, name, n);
+	p += n;
+	*p++ = '/';
+	memcpy(p, prefix, k);
+	p = put_hex(p + k, a);
+	*p++ = '.';
+	p = put_hex(p, b);
+	*p = 0;
+}
+
+void volume_object_name(char out[STORE_NAME_MAX], const char *name, uint64_t epoch, uint64_t seq)
+{
+	two_part_name(out, name, "", epoch, seq);
+}
+
+void volume_ckpt_name(char out[STORE_NAME_MAX], const char *name, uint64_t epoch, uint64_t number)
+{
+	two_part_name(out, name, "ckpt.", epoch, number);
+}
+
+bool volume_find(const struct volume *v, uint64_t lba, uint64_t len, struct volume_hit *hit)
+{
+	struct extent e;
+
+	if (!extmap_find(v->map, lba, &e) || e.lba >= lba + len)
+		return false;
+	hit->lba = e.lba;
+	hit->len = e.lba + e.len > lba + len ? lba + len - e.lba : e.len;
+	hit->slot = place_slot(e.place);
+	hit->off = place_offset(e.place);
+	return true;
+}
+
+void volume_ref(const struct volume *v, uint32_t slot, struct object_ref *ref)
+{
+	const struct object *o = objmap_get(v->objects, slot);
+
+	memcpy(ref->uuid, v->sb->uuid, 16);
+	ref->epoch = o->epoch;
+	ref->seq = o->seq;
+	ref->header_bytes = o->hdr_sectors * 512;
+	ref->data_bytes = o->data_sectors * 512;
+	ref->store = v->store;
+	volume_object_name(ref->name, v->name, o->epoch, o->seq);
+}
+
+void volume_fail(struct volume *v, int status)
+{
+	if (v->failed)
+		return;
+	v->failed = status; /* I13 */
+	destage_check_drains(v);
+}
+
+bool volume_worth_retrying(int64_t status)
+{
+	return status == -EIO || status == -ENOSPC || status == -ETIMEDOUT || status == -EAGAIN || status == -EDQUOT ||
+		status == -ENOENT || status == -EROFS || status == -ENODEV || status == -ENOMEM || status == -ENOTDIR ||
+		status == -EMFILE || status == -ENFILE;
+}
+
+uint64_t volume_backoff_ns(const struct volume *v, uint32_t tries)
+{
+	uint64_t ns = (uint64_t)v->cfg.store_retry_ms * 1000000, max = 5000000000u;
+
+	while (tries-- && ns < max)
+		ns *= 2;
+	if (ns > max)
+		ns = max;
+	return ns / 2 + loop_random(v->loop) % (ns / 2 + 1);
+}
+
+struct journal *volume_journal(struct volume *v) { return v->journal; }
+const struct superblock *volume_superblock(const struct volume *v) { return v->sb; }
+uint64_t volume_size_sectors(const struct volume *v) { return v->sb->size_sectors; }
+int volume_failed(const struct volume *v) { return v->failed; }
+uint64_t volume_extents(const struct volume *v) { return extmap_count(v->map); }
+
+uint64_t volume_objects(const struct volume *v, uint64_t *stored_bytes, uint64_t *live_bytes)
+{
+	*stored_bytes = objmap_data_sectors(v->objects) * 512;
+	*live_bytes = objmap_live_sectors(v->objects) * 512;
+	return objmap_count(v->objects);
+}
+
+size_t volume_memory_bytes(const struct volume *v)
+{
+	return extmap_memory(v->map) + objmap_memory(v->objects) + (v->journal ? journal_memory_bytes(v->journal) : 0);
+}
+
+void volume_get_stats(const struct volume *v, struct volume_stats *st)
+{
+	*st = v->stats;
+	st->dirty_bytes = v->dirty_bytes;
+}

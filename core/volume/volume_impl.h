@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* volume_impl.h - the volume's inside, shared by its rooms. */
+#ifndef LSVD_VOLUME_VOLUME_IMPL_H
+#define LSVD_VOLUME_VOLUME_IMPL_H
+
+#include "format/checkpoint.h"
+#include "map/objmap.h"
+#include "volume/build.h"
+#include "volume/volume.h"
+
+enum { PUTS_MAX = 16, APPLY_SLICE = 128, CRC_SLICE_BYTES = 256 << 10, COALESCE_SLICE = 256 };
+
+/* Acknowledged records on their way into one object. */
+struct batch {
+	struct journal_extent *ext;
+	uint32_t n, cap;
+	uint64_t data_bytes;
+	uint64_t covers;		/* last record */
+	uint64_t first_frame, last_frame;
+	bool any_frame;
+	uint64_t opened_ns;
+	struct batch *next;
+};
+
+/* An object being put; they are applied in the order of their sequence numbers (I3, I4). */
+struct outgoing {
+	struct volume *v;
+	struct build b;
+	struct store_req req;
+	char name[STORE_NAME_MAX];
+	struct err err;
+	struct loop_timer retry;
+	uint32_t tries;
+	bool durable;
+	uint32_t slot;			/* in the object map, once applying began */
+	uint32_t applied;		/* extents applied so far */
+	/* what it was made of */
+	struct journal_hold *holds;
+	uint32_t nholds, holds_cap;
+	void *data;			/* GC: its buffer */
+	struct iovec probe;		/* header read back after a doubtful PUT */
+	uint64_t client_bytes;
+	struct outgoing *next;
+};
+
+/* One range of the LBA space and where its contents were last saved. */
+struct range_dir {
+	uint64_t number, offset_bytes;
+	uint32_t extents, crc;
+};
+
+enum build_stage { STAGE_IDLE, STAGE_HOLDING, STAGE_COALESCE, STAGE_LAYOUT, STAGE_CRC, STAGE_WAIT };
+
+struct checkpointer;
+struct collector;
+
+struct volume {
+	struct loop *loop;
+	struct store *store;
+	struct pool *pool;
+	struct cache *cache;
+	struct journal *journal;
+	struct journal_owner owner;
+	struct config cfg;
+	char name[80];
+	unsigned flags;
+	struct superblock *sb;
+	char tag[STORE_TAG_MAX];
+	bool locked, closing;
+	int failed;			/* I13 */
+	int swap_status;		/* superblock_swap_wait: 1 while it waits */
+	uint64_t epoch;
+
+	struct extmap *map;
+	struct objmap *objects;
+	uint64_t next_seq, applied_seq;
+	uint64_t covers_put, covers_applied;	/* journal records: assigned to objects; applied */
+	uint64_t acked;				/* newest record handed over */
+
+	/* destage.c */
+	struct batch *open, *sealed, **sealed_tail, *free_batches;
+	uint32_t nsealed;
+	struct loop_task step;
+	enum build_stage stage;
+	struct batch *building;
+	struct outgoing *making;
+	struct extmap *scratch;
+	uint32_t coalesced, holds_pending;
+	int holds_status;
+	struct store_pace pace;
+	uint32_t puts_max, puts_in_flight;
+	struct loop_timer age_timer, pace_timer;
+	uint64_t dirty_bytes;
+	uint64_t drain_rate, drain_from_ns, drain_bytes;
+	struct volume_drain *drains;
+	uint64_t drain_seq;		/* seal up to here without waiting for more */
+
+	/* apply.c */
+	struct outgoing *out, **out_tail, *free_out;
+	struct loop_task apply_task;
+	uint64_t new_object_bytes;	/* since the last checkpoint */
+
+	struct checkpointer *ckpt;
+	struct collector *gc;
+	struct volume_stats stats;
+};
+
+/* destage.c */
+int destage_init(struct volume *v);
+void destage_fini(struct volume *v);
+void destage_record(struct volume *v, uint64_t seq, const struct journal_extent *ext, uint32_t n);
+void destage_kick(struct volume *v);
+void destage_press(struct volume *v);		/* the journal is full */
+bool destage_idle(const struct volume *v);
+struct outgoing *outgoing_new(struct volume *v);
+void outgoing_recycle(struct volume *v, struct outgoing *o);
+/* Give it the next sequence number and put it.  The header is encoded here. */
+int outgoing_put(struct volume *v, struct outgoing *o, uint64_t covers) MUST_CHECK;
+void destage_check_drains(struct volume *v);
+
+/* apply.c */
+void apply_init(struct volume *v);
+void apply_kick(struct volume *v);
+/* Add the object to the table; its slot. */
+int apply_object(struct volume *v, const struct object_header *h, uint32_t *slot) MUST_CHECK;
+int apply_extent(struct volume *v, uint32_t slot, const struct object_extent *x, bool moved) MUST_CHECK;
+/* The last step: it is part of the volume now. */
+void apply_done(struct volume *v, uint64_t seq, uint64_t covers);
+
+/* checkpoint.c */
+int checkpointer_new(struct volume *v);
+void checkpointer_free(struct volume *v);
+/* Before the map changes in [lba, lba+len). */
+void checkpoint_touch(struct volume *v, uint64_t lba, uint64_t len);
+void checkpoint_object_added(struct volume *v, uint32_t slot);
+void checkpoint_object_dead(struct volume *v, uint32_t slot);
+void checkpoint_maybe(struct volume *v);
+void checkpoint_start(struct volume *v);
+bool checkpoint_busy(const struct volume *v);
+/* Recovery: take over what the newest checkpoint says. */
+int checkpoint_load(struct volume *v, uint64_t *object_seq, uint64_t *covers, struct err *e) MUST_CHECK;
+/* Swap the superblock for v->sb as it is now; done(v, status). One at a time. */
+void superblock_swap(struct volume *v, void (*done)(struct volume *v, int status));
+int superblock_swap_wait(struct volume *v, struct err *e) MUST_CHECK;
+bool checkpoint_knows(const struct volume *v, uint64_t number);
+
+/* gc.c */
+int collector_new(struct volume *v);
+void collector_free(struct volume *v);
+void gc_maybe(struct volume *v);
+bool gc_busy(const struct volume *v);
+void gc_applied(struct volume *v);
+
+/* volume.c */
+void volume_fail(struct volume *v, int status);
+uint64_t volume_backoff_ns(const struct volume *v, uint32_t tries);
+bool volume_worth_retrying(int64_t status);
+void volume_ckpt_name(char out[STORE_NAME_MAX], const char *name, uint64_t epoch, uint64_t number);
+
+#endif
