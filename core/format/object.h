@@ -19,7 +19,7 @@ enum { OBJECT_CRC_BYTES = 16384, OBJECT_ALIGN = 4096, OBJECT_FIXED_BYTES = 96 };
 
 enum extent_kind { EXTENT_DATA, EXTENT_ZERO, EXTENT_DISCARD };
 
-enum object_flags { OBJECT_FLAG_GC = 1 }; /* extents carry the place they were moved from */
+enum object_header_flags { OBJECT_FLAG_GC = 1 }; /* extents carry the place they were moved from */
 
 struct object_extent {
 	uint64_t lba;	  /* sectors */

@@ -619,6 +619,11 @@ static bool clean_segment(const struct journal *j, uint64_t ord)
 	return ord + 1 < j->next_ord && ls->last_seq <= j->covered; /* I5 */
 }
 
+bool journal_is_clean(const struct journal *j, uint64_t pos)
+{
+	return clean_segment(j, pos / j->seg_sectors);
+}
+
 uint64_t journal_dirty_segments(const struct journal *j)
 {
 	uint64_t ord = j->first_ord;

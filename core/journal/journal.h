@@ -132,6 +132,9 @@ bool journal_find(struct journal *j, uint64_t lba, uint64_t len, struct journal_
  * iteration. */
 const void *journal_memory(struct journal *j, uint64_t pos);
 
+/* Is the segment of `pos` clean: is all of it in applied objects? */
+bool journal_is_clean(const struct journal *j, uint64_t pos);
+
 /* Where `pos` is in the pool. */
 struct segment *journal_place(
 	struct journal *j, uint64_t pos, uint32_t *block, uint32_t *sector_in_block);

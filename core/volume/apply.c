@@ -57,17 +57,18 @@ static int apply_moved(struct volume *v, uint32_t slot, const struct object_exte
 {
 	struct still_there s = {.lba0 = x->lba};
 	uint64_t at = x->lba, end = x->lba + x->len;
-	uint32_t old_slot;
+	uint32_t old_slot = objmap_find(v->objects, x->old_seq);
 	int more = 1, rc = 0;
 
-	if (!objmap_find(v->objects, x->old_seq, &old_slot))
+	if (old_slot == OBJMAP_NONE)
 		return 0;
 	s.old_place = place_of(old_slot, x->old_off);
 	while (more && rc == 0 && at < end) {
 		s.n = 0;
 		more = extmap_walk(v->map, at, end - at, note_still_there, &s);
 		for (uint32_t i = 0; rc == 0 && i < s.n; i++) {
-			rc = map_insert(v, slot, s.lba[i], s.len[i], x->off + (uint32_t)(s.lba[i] - x->lba));
+			rc = map_insert(v, slot, s.lba[i], s.len[i],
+				x->off + (uint32_t)(s.lba[i] - x->lba));
 			at = s.lba[i] + s.len[i];
 		}
 	}
@@ -87,8 +88,11 @@ int apply_extent(struct volume *v, uint32_t slot, const struct object_extent *x,
 
 int apply_object(struct volume *v, const struct object_header *h, uint32_t *slot)
 {
-	struct object o = {.seq = h->seq, .epoch = h->epoch, .hdr_sectors = h->header_bytes / 512,
-		.data_sectors = h->data_bytes / 512, .flags = h->flags & OBJECT_FLAG_GC ? OBJECT_GC : 0};
+	struct object o = {.seq = h->seq,
+		.epoch = h->epoch,
+		.hdr_sectors = h->header_bytes / 512,
+		.data_sectors = h->data_bytes / 512,
+		.flags = h->flags & OBJECT_FLAG_GC ? OBJECT_GC : 0};
 	int rc = objmap_add(v->objects, &o, slot);
 
 	if (rc == 0)
@@ -98,13 +102,14 @@ int apply_object(struct volume *v, const struct object_header *h, uint32_t *slot
 
 void apply_done(struct volume *v, uint64_t seq, uint64_t covers)
 {
-	uint32_t slot;
+	uint32_t slot = objmap_find(v->objects, seq);
 
 	assert(seq == v->applied_seq + 1);
 	v->applied_seq = seq;
 	v->covers_applied = covers;
-	/* Nothing of it is live (all overwritten, or only zeroes): gone with the next checkpoint. */
-	if (objmap_find(v->objects, seq, &slot) && objmap_get(v->objects, slot)->live_sectors == 0)
+	/* Nothing of it is live (all overwritten, or only zeroes): gone with the next checkpoint.
+	 */
+	if (objmap_get(v->objects, slot)->live_sectors == 0)
 		checkpoint_object_dead(v, slot);
 }
 
@@ -121,7 +126,8 @@ static void finish(struct volume *v, struct outgoing *o)
 		gc_applied(v);
 	}
 	outgoing_recycle(v, o);
-	journal_covered(v->journal, v->covers_applied); /* I5 */
+	if (v->journal)
+		journal_covered(v->journal, v->covers_applied); /* I5 */
 	destage_check_drains(v);
 	checkpoint_maybe(v);
 	gc_maybe(v);
@@ -156,4 +162,7 @@ void apply_kick(struct volume *v)
 		loop_background(v->loop, &v->apply_task);
 }
 
-void apply_init(struct volume *v) { v->apply_task.run = apply_some; }
+void apply_init(struct volume *v)
+{
+	v->apply_task.run = apply_some;
+}

@@ -56,7 +56,8 @@ int build_data(struct build *b, const void *mem, size_t len)
 	} else {
 		if (grow(&b->iov, &b->iov_cap, b->niov + 1, sizeof(*b->iov)) < 0)
 			return -ENOMEM;
-		b->iov[b->niov++] = (struct iovec){.iov_base = (void *)(uintptr_t)mem, .iov_len = len};
+		b->iov[b->niov++] =
+			(struct iovec){.iov_base = (void *)(uintptr_t)mem, .iov_len = len};
 	}
 	b->data_sectors += len / SECTOR;
 	return 0;

@@ -2,9 +2,9 @@
 /*
  * build.h - assembling one data object from pieces of memory, without copying them.
  *
- * build_begin -> build_add for each extent in LBA order -> build_crc until it says done -> build_finish:
- * iov[0] is the header, the rest the data.  Pieces must stay as they are until the object is put.
- * A build is reused: its arrays grow to the largest object and stay.
+ * build_begin -> build_add for each extent in LBA order -> build_crc until it says done ->
+ * build_finish: iov[0] is the header, the rest the data.  Pieces must stay as they are until the
+ * object is put. A build is reused: its arrays grow to the largest object and stay.
  *
  * Pure but for allocation.
  */
@@ -20,30 +20,31 @@ struct build {
 	struct object_extent *ext;
 	uint32_t ext_cap;
 	struct iovec *iov;
-	uint32_t niov, iov_cap;		/* niov counts the header's */
+	uint32_t niov, iov_cap; /* niov counts the header's */
 	uint32_t *crc;
 	uint32_t crc_cap;
 	void *header;
 	uint32_t header_cap;
 	uint64_t data_sectors;
-	uint32_t crc_iov;		/* where the CRC run is */
+	uint32_t crc_iov; /* where the CRC run is */
 	size_t crc_off;
-	uint64_t crc_done;		/* bytes of data */
+	uint64_t crc_done; /* bytes of data */
 };
 
 void build_free(struct build *b);
 
 void build_begin(struct build *b, uint16_t flags);
 
-/* Append an extent; `mem` (NULL for zero and discard) is its data.  For a GC extent, old_* is where it is.
- * Data is placed so that a 4 KiB aligned LBA stays 4 KiB aligned in the object. */
+/* Append an extent; `mem` (NULL for zero and discard) is its data.  For a GC extent, old_* is where
+ * it is. Data is placed so that a 4 KiB aligned LBA stays 4 KiB aligned in the object. */
 int build_add(struct build *b, const struct object_extent *x, const void *mem) MUST_CHECK;
 
 /* Data without an extent of its own yet (bulk load adds extents itself, not in data order). */
 int build_data(struct build *b, const void *mem, size_t len) MUST_CHECK;
 int build_extent(struct build *b, const struct object_extent *x) MUST_CHECK;
 
-/* Pad the data, then compute CRCs of at most `budget_bytes` more.  1: all done, 0: call again, -ENOMEM. */
+/* Pad the data, then compute CRCs of at most `budget_bytes` more.  1: all done, 0: call again,
+ * -ENOMEM. */
 int build_crc(struct build *b, uint64_t budget_bytes) MUST_CHECK;
 
 /* Encode the header.  h.uuid, epoch, seq, covers must be set. */

@@ -2,11 +2,12 @@
 /*
  * checkpoint.c - saving what changed in the maps, and only then deleting what nobody needs (I8).
  *
- *   idle --checkpoint_start--> encoding --all ranges--> putting --durable--> swapping --superblock--> deleting --> idle
+ *   idle --checkpoint_start--> encoding --all ranges--> putting --durable--> swapping
+ * --superblock--> deleting --> idle
  *
- * The moment of a checkpoint lies between two objects.  Ranges that were dirty then are encoded a few at
- * a time; a range that is about to change first is encoded right before (checkpoint_touch), so the
- * checkpoint shows one moment although it takes many turns of the loop.
+ * The moment of a checkpoint lies between two objects.  Ranges that were dirty then are encoded a
+ * few at a time; a range that is about to change first is encoded right before (checkpoint_touch),
+ * so the checkpoint shows one moment although it takes many turns of the loop.
  */
 #include "volume/checkpoint_impl.h"
 
@@ -21,9 +22,18 @@
 
 enum { ENCODE_SLICE = 2048, DELTAS_MAX = 16, LOW_LIVE_PERCENT = 25 };
 
-static bool bit(const uint64_t *map, uint64_t i) { return map[i / 64] >> (i % 64) & 1; }
-static void set_bit(uint64_t *map, uint64_t i) { map[i / 64] |= 1ull << (i % 64); }
-static void clear_bit(uint64_t *map, uint64_t i) { map[i / 64] &= ~(1ull << (i % 64)); }
+static bool bit(const uint64_t *map, uint64_t i)
+{
+	return map[i / 64] >> (i % 64) & 1;
+}
+static void set_bit(uint64_t *map, uint64_t i)
+{
+	map[i / 64] |= 1ull << (i % 64);
+}
+static void clear_bit(uint64_t *map, uint64_t i)
+{
+	map[i / 64] &= ~(1ull << (i % 64));
+}
 
 static int push(void *array, uint32_t n, uint32_t *cap, size_t size)
 {
@@ -47,7 +57,10 @@ static struct live_checkpoint *find_live(struct checkpointer *c, uint64_t number
 	return NULL;
 }
 
-bool checkpoint_knows(const struct volume *v, uint64_t number) { return find_live(v->ckpt, number) != NULL; }
+bool checkpoint_knows(const struct volume *v, uint64_t number)
+{
+	return find_live(v->ckpt, number) != NULL;
+}
 
 /* ---- encoding ---- */
 
@@ -56,7 +69,9 @@ static int encode_extent(void *arg, const struct extent *e)
 	struct volume *v = arg;
 	struct checkpointer *c = v->ckpt;
 	const struct object *o = objmap_get(v->objects, place_slot(e->place));
-	struct checkpoint_extent x = {.lba = e->lba, .len = (uint32_t)e->len, .seq = o->seq,
+	struct checkpoint_extent x = {.lba = e->lba,
+		.len = (uint32_t)e->len,
+		.seq = o->seq,
 		.off = place_offset(e->place)};
 
 	if (c->payload_len + CHECKPOINT_EXTENT_BYTES > c->payload_cap) {
@@ -83,7 +98,8 @@ static uint32_t encode_range(struct volume *v, uint64_t range)
 	clear_bit(c->pending, range);
 	c->npending--;
 	if (push(&c->dirs, c->ndirs, &c->dirs_cap, sizeof(*c->dirs)) < 0 ||
-		extmap_walk(v->map, range * c->range_sectors, c->range_sectors, encode_extent, v) < 0) {
+		extmap_walk(v->map, range * c->range_sectors, c->range_sectors, encode_extent, v) <
+			0) {
 		volume_fail(v, -ENOMEM);
 		return 0;
 	}
@@ -93,8 +109,11 @@ static uint32_t encode_range(struct volume *v, uint64_t range)
 	d->offset_bytes = at;
 	d->extents = (uint32_t)((c->payload_len - at) / CHECKPOINT_EXTENT_BYTES);
 	d->crc = crc32c(0, c->payload + at, c->payload_len - at);
-	c->dirs[c->ndirs++] = (struct checkpoint_dir){.range = range, .number = d->number, .offset_bytes = at,
-		.extents = d->extents, .crc = d->crc};
+	c->dirs[c->ndirs++] = (struct checkpoint_dir){.range = range,
+		.number = d->number,
+		.offset_bytes = at,
+		.extents = d->extents,
+		.crc = d->crc};
 	return d->extents + 8;
 }
 
@@ -126,7 +145,7 @@ void checkpoint_object_added(struct volume *v, uint32_t slot)
 void checkpoint_object_dead(struct volume *v, uint32_t slot)
 {
 	struct checkpointer *c = v->ckpt;
-	struct object *o = objmap_get(v->objects, slot);
+	const struct object *o = objmap_get(v->objects, slot);
 
 	/* What is not applied to its end yet may still gain live data. */
 	if (o->flags & OBJECT_DEAD || o->seq > v->applied_seq)
@@ -135,7 +154,7 @@ void checkpoint_object_dead(struct volume *v, uint32_t slot)
 		volume_fail(v, -ENOMEM);
 		return;
 	}
-	o->flags |= OBJECT_DEAD;
+	objmap_flag(v->objects, slot, OBJECT_DEAD, 0);
 	c->dead[c->ndead++] = slot;
 	c->dead_bytes += ((uint64_t)o->hdr_sectors + o->data_sectors) * 512;
 }
@@ -144,8 +163,11 @@ static int collect_object(struct checkpointer *c, const struct object *o)
 {
 	if (push(&c->objects, c->nobjects, &c->objects_cap, sizeof(*c->objects)) < 0)
 		return -ENOMEM;
-	c->objects[c->nobjects++] = (struct checkpoint_object){.seq = o->seq, .epoch = o->epoch,
-		.hdr_sectors = o->hdr_sectors, .data_sectors = o->data_sectors, .live_sectors = o->live_sectors,
+	c->objects[c->nobjects++] = (struct checkpoint_object){.seq = o->seq,
+		.epoch = o->epoch,
+		.hdr_sectors = o->hdr_sectors,
+		.data_sectors = o->data_sectors,
+		.live_sectors = o->live_sectors,
 		.flags = o->flags};
 	return 0;
 }
@@ -178,12 +200,15 @@ static int collect_objects(struct volume *v)
 
 	c->nobjects = 0;
 	if (c->full) {
-		for (slot = 0; rc == 0 && objmap_next(v->objects, &slot); slot++)
+		for (slot = objmap_next(v->objects, 0); rc == 0 && slot != OBJMAP_NONE;
+			slot = objmap_next(v->objects, slot + 1))
 			rc = collect_object(c, objmap_get(v->objects, slot));
 	} else {
-		for (uint32_t i = 0; rc == 0 && i < c->nadded; i++)
-			if (objmap_find(v->objects, c->added[i], &slot))
+		for (uint32_t i = 0; rc == 0 && i < c->nadded; i++) {
+			slot = objmap_find(v->objects, c->added[i]);
+			if (slot != OBJMAP_NONE)
 				rc = collect_object(c, objmap_get(v->objects, slot));
+		}
 	}
 	c->nadded = 0;
 	return rc;
@@ -227,8 +252,10 @@ void checkpoint_start(struct volume *v)
 		return;
 	c->state = CKPT_ENCODING;
 	c->full = !c->number || c->number - c->full_number >= DELTAS_MAX;
-	c->cur = (struct checkpoint_header){.epoch = v->epoch, .number = ++c->last_number,
-		.object_seq = v->applied_seq, .covers = v->covers_applied};
+	c->cur = (struct checkpoint_header){.epoch = v->epoch,
+		.number = ++c->last_number,
+		.object_seq = v->applied_seq,
+		.covers = v->covers_applied};
 	c->cur.full_number = c->full ? c->cur.number : c->full_number;
 	memcpy(c->cur.uuid, v->sb->uuid, 16);
 	c->payload_len = 0;
@@ -257,7 +284,10 @@ void checkpoint_maybe(struct volume *v)
 		checkpoint_start(v);
 }
 
-bool checkpoint_busy(const struct volume *v) { return v->ckpt->state != CKPT_IDLE; }
+bool checkpoint_busy(const struct volume *v)
+{
+	return v->ckpt->state != CKPT_IDLE;
+}
 
 /* ---- putting ---- */
 
@@ -273,8 +303,11 @@ static int collect_full_dirs(struct checkpointer *c)
 			continue;
 		if (push(&c->dirs, c->ndirs, &c->dirs_cap, sizeof(*c->dirs)) < 0)
 			return -ENOMEM;
-		c->dirs[c->ndirs++] = (struct checkpoint_dir){.range = r, .number = d->number,
-			.offset_bytes = d->offset_bytes, .extents = d->extents, .crc = d->crc};
+		c->dirs[c->ndirs++] = (struct checkpoint_dir){.range = r,
+			.number = d->number,
+			.offset_bytes = d->offset_bytes,
+			.extents = d->extents,
+			.crc = d->crc};
 	}
 	return 0;
 }
@@ -301,8 +334,10 @@ static int build_meta(struct checkpointer *c)
 	c->cur.dirs = c->ndirs;
 	c->cur.payload_bytes = c->payload_len;
 	c->cur.meta_bytes = checkpoint_meta_bytes(&c->cur);
-	live[n] = (struct checkpoint_live){.number = c->cur.number, .epoch = c->cur.epoch,
-		.meta_bytes = c->cur.meta_bytes, .payload_bytes = c->payload_len};
+	live[n] = (struct checkpoint_live){.number = c->cur.number,
+		.epoch = c->cur.epoch,
+		.meta_bytes = c->cur.meta_bytes,
+		.payload_bytes = c->payload_len};
 	free(c->meta);
 	if (posix_memalign(&c->meta, CHECKPOINT_ALIGN, c->cur.meta_bytes)) {
 		c->meta = NULL;
@@ -312,7 +347,10 @@ static int build_meta(struct checkpointer *c)
 	return 0;
 }
 
-static void put_again(struct loop_timer *t) { put_meta(container_of(t, struct checkpointer, retry)); }
+static void put_again(struct loop_timer *t)
+{
+	put_meta(container_of(t, struct checkpointer, retry));
+}
 
 static void swapped(struct volume *v, int status);
 
@@ -321,7 +359,8 @@ static void prune_epochs(struct volume *v)
 	struct superblock *sb = v->sb;
 	uint32_t drop = 0;
 
-	while (drop + 1 < sb->epochs && sb->epoch[drop + 1].first_seq <= v->ckpt->cur.object_seq + 1)
+	while (drop + 1 < sb->epochs &&
+		sb->epoch[drop + 1].first_seq <= v->ckpt->cur.object_seq + 1)
 		drop++;
 	memmove(sb->epoch, sb->epoch + drop, (sb->epochs - drop) * sizeof(sb->epoch[0]));
 	sb->epochs -= drop;
@@ -332,6 +371,7 @@ static void meta_put(struct store_req *r, int64_t status)
 	struct checkpointer *c = container_of(r, struct checkpointer, req);
 	struct volume *v = c->v;
 
+	c->in_store = false;
 	if (v->failed) {
 		c->state = CKPT_IDLE;
 		return;
@@ -345,7 +385,8 @@ static void meta_put(struct store_req *r, int64_t status)
 			return;
 		}
 		c->retry.fire = put_again;
-		loop_timer_set(v->loop, &c->retry, loop_now(v->loop) + volume_backoff_ns(v, c->tries++));
+		loop_timer_set(
+			v->loop, &c->retry, loop_now(v->loop) + volume_backoff_ns(v, c->tries++));
 		return;
 	}
 	c->state = CKPT_SWAPPING;
@@ -362,9 +403,15 @@ static void put_meta(struct checkpointer *c)
 	volume_ckpt_name(c->name, v->name, c->cur.epoch, c->cur.number);
 	c->iov[0] = (struct iovec){.iov_base = c->meta, .iov_len = c->cur.meta_bytes};
 	c->iov[1] = (struct iovec){.iov_base = c->payload, .iov_len = c->payload_len};
-	c->req = (struct store_req){.op = STORE_PUT, .name = c->name, .iov = c->iov,
-		.iovcnt = c->payload_len ? 2 : 1, .len_bytes = c->cur.meta_bytes + c->payload_len, .done = meta_put,
-		.err = &c->err, .pace = &v->pace};
+	c->req = (struct store_req){.op = STORE_PUT,
+		.name = c->name,
+		.iov = c->iov,
+		.iovcnt = c->payload_len ? 2 : 1,
+		.len_bytes = c->cur.meta_bytes + c->payload_len,
+		.done = meta_put,
+		.err = &c->err,
+		.pace = &v->pace};
+	c->in_store = true;
 	store_submit(v->store, &c->req);
 }
 
@@ -379,7 +426,8 @@ static void encode_some(struct loop_task *t)
 
 		while (!c->pending[c->scan])
 			c->scan++;
-		used = encode_range(v, c->scan * 64 + (uint64_t)__builtin_ctzll(c->pending[c->scan]));
+		used = encode_range(
+			v, c->scan * 64 + (uint64_t)__builtin_ctzll(c->pending[c->scan]));
 		budget = budget > used ? budget - used : 0;
 	}
 	if (v->failed) {
@@ -433,7 +481,8 @@ static void delete_next(struct checkpointer *c)
 			cache_forget(v->cache, &d->ref);
 		d->busy = true;
 		d->c = c;
-		d->req = (struct store_req){.op = STORE_DELETE, .name = d->ref.name, .done = deleted};
+		d->req = (struct store_req){
+			.op = STORE_DELETE, .name = d->ref.name, .done = deleted};
 		c->deleting++;
 		store_submit(v->store, &d->req);
 	}
@@ -474,7 +523,9 @@ static void swapped(struct volume *v, int status)
 	}
 	c->nlive = n;
 	c->live[c->nlive++] = (struct live_checkpoint){.live_bytes = c->payload_len,
-		.x = {.number = c->cur.number, .epoch = c->cur.epoch, .meta_bytes = c->cur.meta_bytes,
+		.x = {.number = c->cur.number,
+			.epoch = c->cur.epoch,
+			.meta_bytes = c->cur.meta_bytes,
 			.payload_bytes = c->payload_len}};
 	c->number = c->cur.number;
 	c->full_number = c->cur.full_number;
@@ -506,8 +557,8 @@ int checkpointer_new(struct volume *v)
 int checkpoint_resize(struct volume *v, uint64_t size_sectors)
 {
 	struct checkpointer *c = v->ckpt;
-	uint64_t n = (size_sectors + c->range_sectors - 1) / c->range_sectors, words = (n + 63) / 64,
-		 old_words = (c->nranges + 63) / 64;
+	uint64_t n = (size_sectors + c->range_sectors - 1) / c->range_sectors,
+		 words = (n + 63) / 64, old_words = (c->nranges + 63) / 64;
 	uint64_t *dirty, *pending;
 	struct range_dir *dir;
 

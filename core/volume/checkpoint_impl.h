@@ -11,7 +11,7 @@ enum ckpt_state { CKPT_IDLE, CKPT_ENCODING, CKPT_PUTTING, CKPT_SWAPPING, CKPT_DE
 
 struct live_checkpoint {
 	struct checkpoint_live x;
-	uint64_t live_bytes;		/* of its payload: ranges whose latest copy it is */
+	uint64_t live_bytes; /* of its payload: ranges whose latest copy it is */
 };
 
 struct doomed_req {
@@ -32,25 +32,26 @@ struct swapper {
 	uint8_t buf[SUPERBLOCK_BYTES], read[SUPERBLOCK_BYTES];
 	size_t len;
 	uint32_t tries;
-	bool busy;
+	bool busy, in_store;
 };
 
 struct checkpointer {
 	struct volume *v;
 	enum ckpt_state state;
 	uint64_t range_sectors, nranges;
-	uint64_t *dirty, *pending;	/* bitmaps by range */
-	uint64_t npending, scan;	/* scan: word of `pending` */
+	uint64_t *dirty, *pending; /* bitmaps by range */
+	uint64_t npending, scan;   /* scan: word of `pending` */
 	struct range_dir *dir;
-	uint64_t number, full_number;	/* of the newest durable one, and of the full one it builds on */
-	uint64_t last_number;		/* the highest ever used */
+	uint64_t number,
+		full_number;  /* of the newest durable one, and of the full one it builds on */
+	uint64_t last_number; /* the highest ever used */
 	uint64_t last_bytes;
 	struct live_checkpoint live[CHECKPOINTS_MAX];
 	uint32_t nlive;
 
-	uint64_t *added;		/* object seqs since the last checkpoint */
+	uint64_t *added; /* object seqs since the last checkpoint */
 	uint32_t nadded, added_cap;
-	uint32_t *dead;			/* slots with nothing live */
+	uint32_t *dead; /* slots with nothing live */
 	uint32_t ndead, dead_cap;
 	uint64_t dead_bytes;
 
@@ -72,9 +73,10 @@ struct checkpointer {
 	struct err err;
 	struct loop_timer retry;
 	uint32_t tries;
+	bool in_store;
 	char name[STORE_NAME_MAX];
 
-	struct object_ref *doomed;	/* to delete once it is durable */
+	struct object_ref *doomed; /* to delete once it is durable */
 	uint32_t ndoomed, doomed_cap, deleting;
 	struct doomed_req del[DELETES_MAX];
 

@@ -2,14 +2,17 @@
 /*
  * destage.c - acknowledged records become objects.
  *
- *   open batch --full, old, or wanted--> sealed --a PUT slot is free--> building --> PUT --> durable
+ *   open batch --full, old, or wanted--> sealed --a PUT slot is free--> building --> PUT -->
+ * durable
  *
- * Building is a chain of background slices (coalesce, lay out, CRC), so that no write waits long behind
- * it.  Frames of the log are held from then until the object is durable: the data is never copied.
+ * Building is a chain of background slices (coalesce, lay out, CRC), so that no write waits long
+ * behind it.  Frames of the log are held from then until the object is durable: the data is never
+ * copied.
  *
- * Pacing: the store may share a disk with the journal, so the PUT goes out in pieces, few at a time; the
- * fuller the journal's share, the harder it presses, and from 3/4 on writers are admitted at the rate at
- * which objects become durable, so that latency rises smoothly and never falls off a cliff.
+ * Pacing: the store may share a disk with the journal, so the PUT goes out in pieces, few at a
+ * time; the fuller the journal's share, the harder it presses, and from 3/4 on writers are admitted
+ * at the rate at which objects become durable, so that latency rises smoothly and never falls off a
+ * cliff.
  */
 #include "volume/volume_impl.h"
 
@@ -185,7 +188,8 @@ static void aged(struct loop_timer *t)
 
 void destage_press(struct volume *v)
 {
-	/* The journal's writers wait: whatever is there goes now, however small, unless more is coming. */
+	/* The journal's writers wait: whatever is there goes now, however small, unless more is
+	 * coming. */
 	if (!v->nsealed && !v->building && !v->out)
 		seal(v);
 	destage_kick(v);
@@ -206,7 +210,7 @@ struct outgoing *outgoing_new(struct volume *v)
 		o->v = v;
 	}
 	o->tries = 0;
-	o->durable = false;
+	o->durable = o->in_store = false;
 	o->slot = 0;
 	o->applied = 0;
 	o->nholds = 0;
@@ -230,7 +234,10 @@ void outgoing_recycle(struct volume *v, struct outgoing *o)
 
 static void submit_put(struct outgoing *o);
 
-static void put_again(struct loop_timer *t) { submit_put(container_of(t, struct outgoing, retry)); }
+static void put_again(struct loop_timer *t)
+{
+	submit_put(container_of(t, struct outgoing, retry));
+}
 
 static void put_later(struct outgoing *o)
 {
@@ -253,8 +260,8 @@ static void put_over(struct outgoing *o)
 	destage_kick(v);
 }
 
-/* The name is taken: by an earlier try of ours that went through after all?  Nobody else writes names of
- * our epoch (I7), so the object is ours when its header is, byte for byte. */
+/* The name is taken: by an earlier try of ours that went through after all?  Nobody else writes
+ * names of our epoch (I7), so the object is ours when its header is, byte for byte. */
 static void existing_read(struct store_req *r, int64_t status)
 {
 	struct outgoing *o = container_of(r, struct outgoing, req);
@@ -264,6 +271,7 @@ static void existing_read(struct store_req *r, int64_t status)
 
 	free(o->probe.iov_base);
 	o->probe.iov_base = NULL;
+	o->in_store = false;
 	if (same)
 		put_over(o);
 	else if (status >= 0)
@@ -274,13 +282,20 @@ static void existing_read(struct store_req *r, int64_t status)
 
 static void read_existing(struct outgoing *o)
 {
-	o->probe = (struct iovec){.iov_base = malloc(o->b.h.header_bytes), .iov_len = o->b.h.header_bytes};
+	o->probe = (struct iovec){
+		.iov_base = malloc(o->b.h.header_bytes), .iov_len = o->b.h.header_bytes};
 	if (!o->probe.iov_base) {
 		put_later(o);
 		return;
 	}
-	o->req = (struct store_req){.op = STORE_GET, .name = o->name, .iov = &o->probe, .iovcnt = 1,
-		.len_bytes = o->probe.iov_len, .done = existing_read, .err = &o->err};
+	o->req = (struct store_req){.op = STORE_GET,
+		.name = o->name,
+		.iov = &o->probe,
+		.iovcnt = 1,
+		.len_bytes = o->probe.iov_len,
+		.done = existing_read,
+		.err = &o->err};
+	o->in_store = true;
 	store_submit(o->v->store, &o->req);
 }
 
@@ -289,6 +304,7 @@ static void put_done(struct store_req *r, int64_t status)
 	struct outgoing *o = container_of(r, struct outgoing, req);
 	struct volume *v = o->v;
 
+	o->in_store = false;
 	if (status >= 0) {
 		put_over(o);
 		return;
@@ -311,8 +327,15 @@ static void submit_put(struct outgoing *o)
 	struct volume *v = o->v;
 
 	o->err.msg[0] = 0;
-	o->req = (struct store_req){.op = STORE_PUT, .name = o->name, .iov = o->b.iov, .iovcnt = (int)o->b.niov,
-		.len_bytes = build_bytes(&o->b), .pace = &v->pace, .done = put_done, .err = &o->err};
+	o->req = (struct store_req){.op = STORE_PUT,
+		.name = o->name,
+		.iov = o->b.iov,
+		.iovcnt = (int)o->b.niov,
+		.len_bytes = build_bytes(&o->b),
+		.pace = &v->pace,
+		.done = put_done,
+		.err = &o->err};
+	o->in_store = true;
 	store_submit(v->store, &o->req);
 }
 
@@ -341,7 +364,10 @@ int outgoing_put(struct volume *v, struct outgoing *o, uint64_t covers)
 
 /* ---- building ---- */
 
-static void step_background(struct volume *v) { loop_background(v->loop, &v->step); }
+static void step_background(struct volume *v)
+{
+	loop_background(v->loop, &v->step);
+}
 
 static void held(struct journal_hold *h, int status)
 {
@@ -360,7 +386,7 @@ static void held(struct journal_hold *h, int status)
 static bool wanted(const struct volume *v)
 {
 	return v->open && v->open->n && v->drain_seq > v->covers_put &&
-		(!v->nsealed || v->drain_seq >= v->open->covers);
+	       (!v->nsealed || v->drain_seq >= v->open->covers);
 }
 
 static bool begin_build(struct volume *v)
@@ -402,7 +428,8 @@ static bool begin_build(struct volume *v)
 	for (uint32_t i = 0; i < n; i++) {
 		struct journal_hold *h = &v->making->holds[i];
 
-		*h = (struct journal_hold){.frame = b->first_frame + i, .done = held, .owner = v->making};
+		*h = (struct journal_hold){
+			.frame = b->first_frame + i, .done = held, .owner = v->making};
 		journal_hold(v->journal, h);
 	}
 	if (--v->holds_pending == 0)
@@ -417,8 +444,8 @@ static int coalesce(struct volume *v)
 
 	for (; v->coalesced < end; v->coalesced++) {
 		const struct journal_extent *x = &b->ext[v->coalesced];
-		int rc = extmap_insert(v->scratch, x->lba, x->len, x->kind == EXTENT_DATA ? x->pos : EXTMAP_ZERO, NULL,
-			NULL);
+		int rc = extmap_insert(v->scratch, x->lba, x->len,
+			x->kind == EXTENT_DATA ? x->pos : EXTMAP_ZERO, NULL, NULL);
 
 		if (rc < 0)
 			return rc;
@@ -583,8 +610,11 @@ int destage_init(struct volume *v)
 	v->step.run = step;
 	v->age_timer.fire = aged;
 	v->pace_timer.fire = pace_again;
-	v->pace = (struct store_pace){.piece_bytes = (uint32_t)v->cfg.destage_piece_bytes, .pieces_in_flight = 1};
-	v->puts_max = v->cfg.destage_puts ? v->cfg.destage_puts : !strcmp(v->store->kind, "file") ? 1 : 4;
+	v->pace = (struct store_pace){
+		.piece_bytes = (uint32_t)v->cfg.destage_piece_bytes, .pieces_in_flight = 1};
+	v->puts_max = v->cfg.destage_puts		? v->cfg.destage_puts
+		      : !strcmp(v->store->kind, "file") ? 1
+							: 4;
 	if (v->puts_max > PUTS_MAX)
 		v->puts_max = PUTS_MAX;
 	v->scratch = extmap_new();

@@ -2,13 +2,15 @@
 /*
  * gc.c - garbage collection: live data of mostly dead objects moves into a new object.
  *
- *   idle --too little is live--> headers --what still lives--> reading --> CRC --> PUT --applied--> idle
+ *   idle --too little is live--> headers --what still lives--> reading --> CRC --> PUT --applied-->
+ * idle
  *
- * One object at a time.  Pieces are taken from the log when it still has them, else through the read
- * cache, which fetches what it lacks; they are laid out in LBA order, and holes of up to gc.plug between
- * them are filled with the neighbours' data so that the map gets simpler.  The new object takes its
- * place in the sequence like any other, and moves a sector only if the map still points to the old
- * place (I9).  A victim is deleted when nothing of it lives and a checkpoint says so (I8).
+ * One object at a time.  Pieces are taken from the log when it still has them, else through the
+ * read cache, which fetches what it lacks; they are laid out in LBA order, and holes of up to
+ * gc.plug between them are filled with the neighbours' data so that the map gets simpler.  The new
+ * object takes its place in the sequence like any other, and moves a sector only if the map still
+ * points to the old place (I9).  A victim is deleted when nothing of it lives and a checkpoint says
+ * so (I8).
  */
 #include "volume/volume_impl.h"
 
@@ -24,8 +26,8 @@ enum gc_state { GC_IDLE, GC_HEADERS, GC_READING, GC_CRC, GC_PUTTING };
 
 struct piece {
 	uint64_t lba;
-	uint32_t len, slot, off;	/* sectors; where it is */
-	uint64_t at;			/* sectors in the buffer */
+	uint32_t len, slot, off; /* sectors; where it is */
+	uint64_t at;		 /* sectors in the buffer */
 };
 
 struct gc_read {
@@ -39,10 +41,10 @@ struct collector {
 	struct volume *v;
 	enum gc_state state;
 	const struct victim_policy *policy;
-	bool running;			/* between gc.start and gc.stop */
-	uint32_t target_percent;	/* asked for by volume_gc; 0: none */
-	bool stuck;			/* nothing could be gained */
-	struct victim *all;		/* candidates; the first nvictims are chosen */
+	bool running;		 /* between gc.start and gc.stop */
+	uint32_t target_percent; /* asked for by volume_gc; 0: none */
+	bool stuck;		 /* nothing could be gained */
+	struct victim *all;	 /* candidates; the first nvictims are chosen */
 	uint32_t all_cap, nvictims, at_victim;
 	struct cache_header header;
 	struct piece *pieces;
@@ -55,7 +57,15 @@ struct collector {
 	struct loop_timer retry;
 };
 
-bool gc_busy(const struct volume *v) { return v->gc->state != GC_IDLE; }
+bool gc_busy(const struct volume *v)
+{
+	return v->gc->state != GC_IDLE;
+}
+
+bool gc_reading(const struct volume *v)
+{
+	return v->gc->state == GC_HEADERS || v->gc->reading || v->gc->task.queued;
+}
 
 static void give_up(struct collector *c, int status)
 {
@@ -75,7 +85,7 @@ static void give_up(struct collector *c, int status)
 
 struct gather {
 	struct collector *c;
-	uint32_t slot;			/* UINT32_MAX: whatever is there */
+	uint32_t slot; /* UINT32_MAX: whatever is there */
 	uint64_t sectors;
 	int rc;
 };
@@ -91,7 +101,9 @@ static int add_piece(struct collector *c, uint64_t lba, uint64_t len, uint64_t p
 		c->pieces = p;
 		c->pieces_cap = cap;
 	}
-	c->pieces[c->npieces++] = (struct piece){.lba = lba, .len = (uint32_t)len, .slot = place_slot(place),
+	c->pieces[c->npieces++] = (struct piece){.lba = lba,
+		.len = (uint32_t)len,
+		.slot = place_slot(place),
 		.off = place_offset(place)};
 	return 0;
 }
@@ -107,7 +119,8 @@ static int gather_extent(void *arg, const struct extent *e)
 	return g->rc;
 }
 
-static int gather_victim(struct collector *c, uint32_t slot, const void *buf, const struct object_header *h)
+static int gather_victim(
+	struct collector *c, uint32_t slot, const void *buf, const struct object_header *h)
 {
 	struct gather g = {.c = c, .slot = slot};
 
@@ -135,7 +148,8 @@ static int plug_holes(struct collector *c)
 	uint32_t n = c->npieces;
 
 	for (uint32_t i = 0; i + 1 < n; i++) {
-		uint64_t from = c->pieces[i].lba + c->pieces[i].len, gap = c->pieces[i + 1].lba - from;
+		uint64_t from = c->pieces[i].lba + c->pieces[i].len,
+			 gap = c->pieces[i + 1].lba - from;
 		struct gather g = {.c = c, .slot = UINT32_MAX};
 		uint32_t before = c->npieces;
 
@@ -171,9 +185,13 @@ static void cache_done(struct cache_req *req, int status)
 	finish_read(container_of(req, struct gc_read, req), status);
 }
 
-static void pool_done(struct pool_io *io, int status) { finish_read(container_of(io, struct gc_read, io), status); }
+static void pool_done(struct pool_io *io, int status)
+{
+	finish_read(container_of(io, struct gc_read, io), status);
+}
 
-/* Is the newest write of this piece in the log, and applied?  Then it is the same data as in the object. */
+/* Is the newest write of this piece in the log, and applied?  Then it is the same data as in the
+ * object. */
 static bool read_from_log(struct gc_read *r, const struct piece *p, uint8_t *buf)
 {
 	struct journal *j = r->c->v->journal;
@@ -252,7 +270,10 @@ static int lay_out(struct collector *c)
 	build_begin(&o->b, OBJECT_FLAG_GC);
 	for (uint32_t i = 0; rc == 0 && i < c->npieces; i++) {
 		const struct piece *p = &c->pieces[i];
-		struct object_extent x = {.lba = p->lba, .len = p->len, .kind = EXTENT_DATA, .old_off = p->off,
+		struct object_extent x = {.lba = p->lba,
+			.len = p->len,
+			.kind = EXTENT_DATA,
+			.old_off = p->off,
 			.old_seq = objmap_get(c->v->objects, p->slot)->seq};
 
 		rc = build_add(&o->b, &x, (uint8_t *)o->data + p->at * 512);
@@ -297,7 +318,8 @@ static void header_there(struct cache_header *ch, int status)
 	int rc = status;
 
 	if (rc == 0)
-		rc = object_decode(ch->buf, ch->ref.header_bytes, ch->ref.uuid, ch->ref.epoch, ch->ref.seq, &h, NULL);
+		rc = object_decode(ch->buf, ch->ref.header_bytes, ch->ref.uuid, ch->ref.epoch,
+			ch->ref.seq, &h, NULL);
 	if (rc == 0)
 		rc = gather_victim(c, slot, ch->buf, &h);
 	if (status == 0)
@@ -315,9 +337,7 @@ static void next_header(struct collector *c)
 
 	/* A victim may have died, and been buried, since it was chosen. */
 	while (c->at_victim < c->nvictims) {
-		uint32_t slot;
-
-		if (objmap_find(v->objects, c->all[c->at_victim].seq, &slot) && slot == c->all[c->at_victim].slot)
+		if (objmap_find(v->objects, c->all[c->at_victim].seq) == c->all[c->at_victim].slot)
 			break;
 		c->at_victim++;
 	}
@@ -334,14 +354,10 @@ static void next_header(struct collector *c)
 
 static uint32_t live_percent(const struct volume *v, uint64_t *stored)
 {
-	uint64_t live = objmap_live_sectors(v->objects), dead = 0;
+	struct objmap_sum all = objmap_sum(v->objects, 0);
 
-	*stored = objmap_data_sectors(v->objects);
-	for (uint32_t s = 0; objmap_next(v->objects, &s); s++)
-		if (objmap_get(v->objects, s)->flags & OBJECT_DEAD)
-			dead += objmap_get(v->objects, s)->data_sectors;
-	*stored -= dead;
-	return *stored ? (uint32_t)(live * 100 / *stored) : 100;
+	*stored = all.data_sectors - objmap_sum(v->objects, OBJECT_DEAD).data_sectors;
+	return *stored ? (uint32_t)(all.live_sectors * 100 / *stored) : 100;
 }
 
 static int choose(struct collector *c)
@@ -358,15 +374,18 @@ static int choose(struct collector *c)
 		c->all = p;
 		c->all_cap = cap;
 	}
-	for (uint32_t s = 0; objmap_next(v->objects, &s); s++) {
+	for (uint32_t s = objmap_next(v->objects, 0); s != OBJMAP_NONE;
+		s = objmap_next(v->objects, s + 1)) {
 		const struct object *o = objmap_get(v->objects, s);
 
 		if (!(o->flags & (OBJECT_DEAD | OBJECT_BASE)) && o->seq <= v->applied_seq)
-			c->all[n++] = (struct victim){.slot = s, .data_sectors = o->data_sectors,
-				.live_sectors = o->live_sectors, .seq = o->seq};
+			c->all[n++] = (struct victim){.slot = s,
+				.data_sectors = o->data_sectors,
+				.live_sectors = o->live_sectors,
+				.seq = o->seq};
 	}
-	c->nvictims = victim_choose(c->policy, c->all, n, v->applied_seq, v->cfg.object_bytes / 512, VICTIMS_MAX,
-		PERCENT_MAX);
+	c->nvictims = victim_choose(c->policy, c->all, n, v->applied_seq, v->cfg.object_bytes / 512,
+		VICTIMS_MAX, PERCENT_MAX);
 	return 0;
 }
 
@@ -376,22 +395,24 @@ static bool wanted(struct collector *c)
 	uint64_t stored;
 	uint32_t percent;
 
-	if (!c->target_percent && (!v->cfg.gc_enabled || v->closing || objmap_count(v->objects) < OBJECTS_MIN))
+	if (!c->target_percent &&
+		(!v->cfg.gc_enabled || v->closing || objmap_count(v->objects) < OBJECTS_MIN))
 		return false;
 	percent = live_percent(v, &stored);
 	if (c->target_percent)
 		return stored && percent < c->target_percent;
 	c->running = percent < (c->running ? v->cfg.gc_stop_percent : v->cfg.gc_start_percent);
 	/* The foreground first: while the journal is filling up, the store has enough to do. */
-	return c->running &&
-		journal_dirty_segments(v->journal) * 100 < journal_dirty_limit(v->journal) * BUSY_PERCENT;
+	return c->running && journal_dirty_segments(v->journal) * 100 <
+				     journal_dirty_limit(v->journal) * BUSY_PERCENT;
 }
 
 void gc_maybe(struct volume *v)
 {
 	struct collector *c = v->gc;
 
-	if (!v->journal || v->failed || c->state != GC_IDLE || loop_timer_armed(&c->retry) || !wanted(c))
+	if (!v->journal || v->failed || c->state != GC_IDLE || loop_timer_armed(&c->retry) ||
+		!wanted(c))
 		return;
 	if (choose(c) < 0 || !c->nvictims) {
 		c->stuck = true;
@@ -402,7 +423,10 @@ void gc_maybe(struct volume *v)
 	next_header(c);
 }
 
-static void retry_later(struct loop_timer *t) { gc_maybe(container_of(t, struct collector, retry)->v); }
+static void retry_later(struct loop_timer *t)
+{
+	gc_maybe(container_of(t, struct collector, retry)->v);
+}
 
 static void crc_some(struct loop_task *t)
 {
@@ -425,7 +449,10 @@ static void crc_some(struct loop_task *t)
 	c->state = GC_PUTTING;
 }
 
-void gc_applied(struct volume *v) { v->gc->state = GC_IDLE; }
+void gc_applied(struct volume *v)
+{
+	v->gc->state = GC_IDLE;
+}
 
 int volume_gc(struct volume *v, unsigned percent)
 {
@@ -442,12 +469,19 @@ int volume_gc(struct volume *v, unsigned percent)
 	return v->failed ? v->failed : volume_checkpoint(v);
 }
 
-int collector_new(struct volume *v)
+int collector_none(struct volume *v)
 {
 	v->gc = calloc(1, sizeof(*v->gc));
 	if (!v->gc)
 		return -ENOMEM;
 	v->gc->v = v;
+	return 0;
+}
+
+int collector_new(struct volume *v)
+{
+	if (collector_none(v) < 0)
+		return -ENOMEM;
 	v->gc->task.run = crc_some;
 	v->gc->retry.fire = retry_later;
 	v->gc->policy = victim_policy(v->cfg.gc_policy);

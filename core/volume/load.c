@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * load.c - from the superblock to the maps: checkpoints, then the headers of the objects after them.
+ * load.c - from the superblock to the maps: checkpoints, then the headers of the objects after
+ * them.
  *
- * The newest checkpoint names the newest full one; from there on each is applied in turn (directory and
- * object table), then the ranges are read from wherever the directory says.  Objects after the
+ * The newest checkpoint names the newest full one; from there on each is applied in turn (directory
+ * and object table), then the ranges are read from wherever the directory says.  Objects after the
  * checkpoint are found by name, in order, until the first that is missing (I6); their extents are
  * applied as if they had just been put.  Everything read is verified (I10).  Blocking.
  */
@@ -20,25 +21,33 @@
 enum { HEADER_FIRST_BYTES = 65536, HEADERS_AHEAD = 16 };
 
 /* Read [off, off+len) of an object; short is an error. */
-static int read_exactly(struct volume *v, const char *name, uint64_t off, void *buf, size_t len, struct err *e)
+static int read_exactly(
+	struct volume *v, const char *name, uint64_t off, void *buf, size_t len, struct err *e)
 {
 	struct iovec iov = {.iov_base = buf, .iov_len = len};
-	struct store_req r = {.op = STORE_GET, .name = name, .iov = &iov, .iovcnt = 1, .off_bytes = off,
-		.len_bytes = len, .err = e};
+	struct store_req r = {.op = STORE_GET,
+		.name = name,
+		.iov = &iov,
+		.iovcnt = 1,
+		.off_bytes = off,
+		.len_bytes = len,
+		.err = e};
 	int64_t n = store_wait(v->store, &r);
 
 	if (n < 0)
 		return err_wrap(e, (int)n, "read '%s'", name);
 	if (n != (int64_t)len)
-		return err_set(e, -EUCLEAN, "object '%s' is cut off: %zu bytes expected at %" PRIu64 ", %" PRId64 " there",
+		return err_set(e, -EUCLEAN,
+			"object '%s' is cut off: %zu bytes expected at %" PRIu64 ", %" PRId64
+			" there",
 			name, len, off, n);
 	return 0;
 }
 
 /* ---- checkpoints ---- */
 
-static int read_meta(struct volume *v, uint64_t epoch, uint64_t number, struct checkpoint_header *h, void **meta,
-	struct err *e)
+static int read_meta(struct volume *v, uint64_t epoch, uint64_t number, struct checkpoint_header *h,
+	void **meta, struct err *e)
 {
 	char name[STORE_NAME_MAX];
 	uint8_t fixed[CHECKPOINT_FIXED_BYTES];
@@ -64,7 +73,8 @@ static int take_objects(struct volume *v, const void *meta, const struct checkpo
 	uint32_t slot;
 
 	for (uint32_t i = 0; i < h->removed; i++)
-		if (objmap_find(v->objects, checkpoint_get_removed(meta, h, i), &slot))
+		if ((slot = objmap_find(v->objects, checkpoint_get_removed(meta, h, i))) !=
+			OBJMAP_NONE)
 			objmap_remove(v->objects, slot);
 	for (uint32_t i = 0; i < h->objects; i++) {
 		struct checkpoint_object x;
@@ -72,7 +82,7 @@ static int take_objects(struct volume *v, const void *meta, const struct checkpo
 		int rc;
 
 		checkpoint_get_object(meta, h, i, &x);
-		if (objmap_find(v->objects, x.seq, &slot))
+		if (objmap_find(v->objects, x.seq) != OBJMAP_NONE)
 			continue;
 		o.seq = x.seq;
 		o.epoch = x.epoch;
@@ -86,25 +96,31 @@ static int take_objects(struct volume *v, const void *meta, const struct checkpo
 	return 0;
 }
 
-static int take_dirs(struct checkpointer *c, const void *meta, const struct checkpoint_header *h, struct err *e)
+static int take_dirs(
+	struct checkpointer *c, const void *meta, const struct checkpoint_header *h, struct err *e)
 {
 	for (uint32_t i = 0; i < h->dirs; i++) {
 		struct checkpoint_dir d;
 
 		checkpoint_get_dir(meta, h, i, &d);
 		if (d.range >= c->nranges || d.number > h->number)
-			return err_set(e, -EUCLEAN, "checkpoint %" PRIu64 ": range %" PRIu64 " is impossible", h->number,
-				d.range);
-		c->dir[d.range] = (struct range_dir){.number = d.number, .offset_bytes = d.offset_bytes,
-			.extents = d.extents, .crc = d.crc};
+			return err_set(e, -EUCLEAN,
+				"checkpoint %" PRIu64 ": range %" PRIu64 " is impossible",
+				h->number, d.range);
+		c->dir[d.range] = (struct range_dir){.number = d.number,
+			.offset_bytes = d.offset_bytes,
+			.extents = d.extents,
+			.crc = d.crc};
 	}
 	return 0;
 }
 
-static int take_live(struct checkpointer *c, const void *meta, const struct checkpoint_header *h, struct err *e)
+static int take_live(
+	struct checkpointer *c, const void *meta, const struct checkpoint_header *h, struct err *e)
 {
 	if (h->live > CHECKPOINTS_MAX)
-		return err_set(e, -EUCLEAN, "checkpoint %" PRIu64 ": too many live checkpoints", h->number);
+		return err_set(e, -EUCLEAN, "checkpoint %" PRIu64 ": too many live checkpoints",
+			h->number);
 	c->nlive = h->live;
 	for (uint32_t i = 0; i < h->live; i++) {
 		checkpoint_get_live(meta, h, i, &c->live[i].x);
@@ -125,9 +141,11 @@ static int take_range(struct volume *v, uint64_t range, const uint8_t *p, struct
 		int rc;
 
 		checkpoint_get_extent(p + (size_t)i * CHECKPOINT_EXTENT_BYTES, &x);
-		if (x.lba < first || x.lba + x.len > end || !x.len || !objmap_find(v->objects, x.seq, &slot) ||
+		slot = objmap_find(v->objects, x.seq);
+		if (x.lba < first || x.lba + x.len > end || !x.len || slot == OBJMAP_NONE ||
 			(uint64_t)x.off + x.len > objmap_get(v->objects, slot)->data_sectors)
-			return err_set(e, -EUCLEAN, "range %" PRIu64 ": extent %u is impossible", range, i);
+			return err_set(e, -EUCLEAN, "range %" PRIu64 ": extent %u is impossible",
+				range, i);
 		rc = extmap_insert(v->map, x.lba, x.len, place_of(slot, x.off), NULL, NULL);
 		if (rc < 0)
 			return rc;
@@ -163,7 +181,8 @@ static int take_payload(struct volume *v, struct live_checkpoint *l, struct err 
 		if (d->offset_bytes + len > l->x.payload_bytes)
 			rc = err_set(e, -EUCLEAN, "'%s': range %" PRIu64 " lies outside", name, r);
 		else if (crc32c(0, buf + d->offset_bytes, len) != d->crc)
-			rc = err_set(e, -EBADMSG, "'%s': range %" PRIu64 ": checksum does not match", name, r);
+			rc = err_set(e, -EBADMSG,
+				"'%s': range %" PRIu64 ": checksum does not match", name, r);
 		else
 			rc = take_range(v, r, buf + d->offset_bytes, e);
 	}
@@ -252,8 +271,13 @@ static int start_header(struct volume *v, struct header_read *h, uint64_t seq)
 		return -ENOMEM;
 	volume_object_name(h->name, v->name, h->epoch, seq);
 	h->iov = (struct iovec){.iov_base = h->buf, .iov_len = HEADER_FIRST_BYTES};
-	h->req = (struct store_req){.op = STORE_GET, .name = h->name, .iov = &h->iov, .iovcnt = 1,
-		.len_bytes = HEADER_FIRST_BYTES, .done = header_there, .err = &h->err};
+	h->req = (struct store_req){.op = STORE_GET,
+		.name = h->name,
+		.iov = &h->iov,
+		.iovcnt = 1,
+		.len_bytes = HEADER_FIRST_BYTES,
+		.done = header_there,
+		.err = &h->err};
 	store_submit(v->store, &h->req);
 	return 0;
 }
@@ -287,7 +311,8 @@ static int take_header(struct volume *v, struct header_read *r, struct err *e)
 		rc = buf ? read_exactly(v, r->name, 0, buf, h.header_bytes, e) : -ENOMEM;
 	}
 	if (rc == 0)
-		rc = object_decode(buf, h.header_bytes > HEADER_FIRST_BYTES ? h.header_bytes : (size_t)r->status,
+		rc = object_decode(buf,
+			h.header_bytes > HEADER_FIRST_BYTES ? h.header_bytes : (size_t)r->status,
 			v->sb->uuid, r->epoch, r->seq, &h, e);
 	if (rc == 0 && r->req.size_bytes < (uint64_t)h.header_bytes + h.data_bytes)
 		rc = err_set(e, -EUCLEAN, "object '%s' is cut off", r->name);
@@ -314,11 +339,14 @@ static int finish_header(struct volume *v, struct header_read *r, struct err *e)
 	if (r->status == -ENOENT) {
 		/* Only the last epoch has an open end (I6). */
 		if (r->epoch != newest)
-			return err_set(e, -EUCLEAN, "object '%s' is missing, and later ones were written after it", r->name);
+			return err_set(e, -EUCLEAN,
+				"object '%s' is missing, and later ones were written after it",
+				r->name);
 		return 0;
 	}
 	if (r->status < 0)
-		return err_set(e, (int)r->status, "read '%s': %s", r->name, err_text(&r->err, (int)r->status));
+		return err_set(e, (int)r->status, "read '%s': %s", r->name,
+			err_text(&r->err, (int)r->status));
 	rc = take_header(v, r, e);
 	return rc < 0 ? rc : 1;
 }
@@ -333,7 +361,8 @@ int load_objects_after(struct volume *v, uint64_t seq, struct err *e)
 		/* A few ahead, but one first: a clean image has none. */
 		uint64_t ahead = next == seq + 1 ? 1 : HEADERS_AHEAD;
 
-		while (asked < next + ahead && (rc = start_header(v, &ring[asked % HEADERS_AHEAD], asked)) == 0)
+		while (asked < next + ahead &&
+			(rc = start_header(v, &ring[asked % HEADERS_AHEAD], asked)) == 0)
 			asked++;
 		if (rc < 0)
 			break;

@@ -2,10 +2,10 @@
 /*
  * open.c - creating, opening, closing and removing a volume.
  *
- * Opening for write, in this order: image lock; superblock; is the journal here the right one (I12);
- * maps (load.c); raise the epoch by compare-and-swap, marked not clean (I11); replay the journal;
- * look for orphans if the last writer did not close.  Closing: drain, checkpoint, mark clean, give the
- * journal's segments back, unlock.
+ * Opening for write, in this order: image lock; superblock; is the journal here the right one
+ * (I12); maps (load.c); raise the epoch by compare-and-swap, marked not clean (I11); replay the
+ * journal; look for orphans if the last writer did not close.  Closing: drain, checkpoint, mark
+ * clean, give the journal's segments back, unlock.
  */
 #include "volume/checkpoint_impl.h"
 
@@ -36,10 +36,14 @@ static uint64_t choose_range(uint64_t size_sectors)
 	return r;
 }
 
-void superblock_init(struct superblock *sb, const uint8_t uuid[16], uint64_t size_sectors, uint64_t created_ns)
+void superblock_init(
+	struct superblock *sb, const uint8_t uuid[16], uint64_t size_sectors, uint64_t created_ns)
 {
-	*sb = (struct superblock){.size_sectors = size_sectors, .range_sectors = choose_range(size_sectors),
-		.created_ns = created_ns, .clean = true, .epochs = 1};
+	*sb = (struct superblock){.size_sectors = size_sectors,
+		.range_sectors = choose_range(size_sectors),
+		.created_ns = created_ns,
+		.clean = true,
+		.epochs = 1};
 	memcpy(sb->uuid, uuid, 16);
 	sb->epoch[0] = (struct superblock_epoch){.epoch = 0, .first_seq = 1};
 }
@@ -66,10 +70,25 @@ int superblock_create(struct store *s, const char *name, const struct superblock
 int volume_check_size(uint64_t size_sectors, struct err *e)
 {
 	if (size_sectors == 0)
-		return err_set(e, -EINVAL, "an image of size 0 makes no sense; give a multiple of 512 bytes");
+		return err_set(e, -EINVAL,
+			"an image of size 0 makes no sense; give a multiple of 512 bytes");
 	if (size_sectors > size_max_sectors)
 		return err_set(e, -EINVAL, "an image may have 256 TiB at most");
 	return 0;
+}
+
+/* What a removal or a bulk load that was cut short left under this name. */
+static int purge(struct store *s, const char *name, struct err *e)
+{
+	struct superblock *sb = calloc(1, sizeof(*sb));
+	int rc = sb ? volume_read_superblock(s, name, sb, NULL, NULL) : -ENOMEM;
+
+	free(sb);
+	if (rc == -ENOENT)
+		return volume_remove_objects(s, name, e);
+	if (rc == -ENOMEM || rc == -EIO)
+		return err_set(e, rc, "read superblock: %s", strerror(-rc));
+	return err_set(e, -EEXIST, "image '%s' exists already in '%s'", name, s->url);
 }
 
 int volume_create(struct store *s, const char *name, uint64_t size_sectors, struct err *e)
@@ -80,6 +99,8 @@ int volume_create(struct store *s, const char *name, uint64_t size_sectors, stru
 
 	if (rc == 0 && !sb)
 		rc = -ENOMEM;
+	if (rc == 0)
+		rc = purge(s, name, e);
 	if (rc == 0) {
 		for (unsigned i = 0; i < 16; i += 8) {
 			uint64_t x = loop_random(s->loop);
@@ -152,14 +173,19 @@ static int check_journal(struct volume *v, struct err *e)
 	if (sb->clean || same_pool) {
 		if (here && here != last && !sb->clean)
 			return err_set(e, -ESTALE,
-				"this pool's journal of '%s' is of epoch %" PRIu64 ", but the image's last writer had epoch %" PRIu64
-				"; open with --no-journal to give this journal up", v->name, here, last);
-		/* Clean: what is left here was covered, or belongs to somebody who lost the image. */
+				"this pool's journal of '%s' is of epoch %" PRIu64
+				", but the image's last writer had epoch %" PRIu64
+				"; open with --no-journal to give this journal up",
+				v->name, here, last);
+		/* Clean: what is left here was covered, or belongs to somebody who lost the image.
+		 */
 		return sb->clean && here ? journal_wipe(v->pool, sb->uuid) : 0;
 	}
 	return err_set(e, -ESTALE,
-		"image '%s' was not closed cleanly by its last writer (%s), whose journal is in another pool; open it with "
-		"that pool, or with --no-journal to give up what was not in the store yet", v->name, who);
+		"image '%s' was not closed cleanly by its last writer (%s), whose journal is in "
+		"another pool; open it with "
+		"that pool, or with --no-journal to give up what was not in the store yet",
+		v->name, who);
 }
 
 static int raise_epoch(struct volume *v, struct err *e)
@@ -173,7 +199,8 @@ static int raise_epoch(struct volume *v, struct err *e)
 	if (sb->epochs == SUPERBLOCK_EPOCHS_MAX)
 		return err_set(e, -EUCLEAN, "too many epochs without a checkpoint");
 	v->epoch = last + 1;
-	sb->epoch[sb->epochs++] = (struct superblock_epoch){.epoch = v->epoch, .first_seq = v->applied_seq + 1};
+	sb->epoch[sb->epochs++] =
+		(struct superblock_epoch){.epoch = v->epoch, .first_seq = v->applied_seq + 1};
 	memcpy(sb->pool_uuid, pool_uuid(v->pool), 16);
 	memset(sb->host, 0, sizeof(sb->host));
 	gethostname(sb->host, sizeof(sb->host) - 1);
@@ -185,21 +212,36 @@ static int raise_epoch(struct volume *v, struct err *e)
 
 /* ---- the journal's owner ---- */
 
-static struct volume *of_owner(struct journal_owner *o) { return container_of(o, struct volume, owner); }
+static struct volume *of_owner(struct journal_owner *o)
+{
+	return container_of(o, struct volume, owner);
+}
 
-static void on_record(struct journal_owner *o, uint64_t seq, const struct journal_extent *ext, uint32_t n)
+static void on_record(
+	struct journal_owner *o, uint64_t seq, const struct journal_extent *ext, uint32_t n)
 {
 	destage_record(of_owner(o), seq, ext, n);
 }
 
-static void on_failed(struct journal_owner *o, int status) { volume_fail(of_owner(o), status); }
-static void on_full(struct journal_owner *o) { destage_press(of_owner(o)); }
+static void on_failed(struct journal_owner *o, int status)
+{
+	volume_fail(of_owner(o), status);
+}
+static void on_full(struct journal_owner *o)
+{
+	destage_press(of_owner(o));
+}
 
 static int open_journal(struct volume *v, uint64_t *replayed, struct err *e)
 {
-	struct journal_config cfg = {.loop = v->loop, .pool = v->pool, .epoch = v->epoch,
-		.record_bytes = v->cfg.journal_record_bytes, .ram_bytes = v->cfg.journal_ram_bytes,
-		.depth = v->cfg.journal_depth, .dirty_percent = v->cfg.journal_percent, .owner = &v->owner};
+	struct journal_config cfg = {.loop = v->loop,
+		.pool = v->pool,
+		.epoch = v->epoch,
+		.record_bytes = v->cfg.journal_record_bytes,
+		.ram_bytes = v->cfg.journal_ram_bytes,
+		.depth = v->cfg.journal_depth,
+		.dirty_percent = v->cfg.journal_percent,
+		.owner = &v->owner};
 	/* Every object on its way holds its part of the log; there must be room for more. */
 	uint64_t need = (v->puts_max + 2) * (v->cfg.object_bytes + (4u << 20));
 	int rc;
@@ -207,7 +249,8 @@ static int open_journal(struct volume *v, uint64_t *replayed, struct err *e)
 	if (cfg.ram_bytes < need)
 		cfg.ram_bytes = need;
 	memcpy(cfg.uuid, v->sb->uuid, 16);
-	v->owner = (struct journal_owner){.on_record = on_record, .on_failed = on_failed, .on_full = on_full};
+	v->owner = (struct journal_owner){
+		.on_record = on_record, .on_failed = on_failed, .on_full = on_full};
 	rc = journal_new(&cfg, &v->journal, e);
 	if (rc == 0)
 		rc = journal_replay(v->journal, v->covers_applied, replayed, e);
@@ -237,8 +280,8 @@ static bool parse_two(const char *s, uint64_t *a, uint64_t *b)
 	return end == s + 33;
 }
 
-/* An object of an older epoch that neither the table nor the checkpoints know: a PUT that came to nothing, or
- * a delete that was cut short.  Objects of our own epoch are ours to handle. */
+/* An object of an older epoch that neither the table nor the checkpoints know: a PUT that came to
+ * nothing, or a delete that was cut short.  Objects of our own epoch are ours to handle. */
 static bool orphan(const struct volume *v, const char *name)
 {
 	const char *s = strrchr(name, '/') + 1;
@@ -249,7 +292,8 @@ static bool orphan(const struct volume *v, const char *name)
 		return epoch < v->epoch && !checkpoint_knows(v, n);
 	if (!parse_two(s, &epoch, &n) || epoch >= v->epoch)
 		return false;
-	return !objmap_find(v->objects, n, &slot) || objmap_get(v->objects, slot)->epoch != epoch;
+	slot = objmap_find(v->objects, n);
+	return slot == OBJMAP_NONE || objmap_get(v->objects, slot)->epoch != epoch;
 }
 
 static int note_orphan(struct store_req *r, const char *name, uint64_t size)
@@ -324,20 +368,23 @@ static int open_for_write(struct volume *v, bool clean, struct err *e)
 static int open_in_steps(struct volume *v, struct err *e)
 {
 	bool clean;
-	int rc = 0;
+	int rc;
 
-	if (!(v->flags & VOLUME_READONLY)) {
-		rc = volume_lock(v->store, v->name, e);
-		if (rc < 0)
-			return rc;
-		v->locked = true;
-	}
 	rc = volume_read_superblock(v->store, v->name, v->sb, v->tag, e);
+	if (rc == 0 && !(v->flags & VOLUME_READONLY)) {
+		rc = volume_lock(v->store, v->name, e);
+		v->locked = rc == 0;
+		/* Again: the last writer may just have closed it. */
+		if (rc == 0)
+			rc = volume_read_superblock(v->store, v->name, v->sb, v->tag, e);
+	}
 	clean = v->sb->clean;
 	if (rc == 0 && !(v->flags & VOLUME_READONLY))
 		rc = check_journal(v, e);
 	if (rc == 0)
-		rc = checkpointer_new(v) < 0 || destage_init(v) < 0 || collector_new(v) < 0 ? -ENOMEM : 0;
+		rc = checkpointer_new(v) < 0 || destage_init(v) < 0 || collector_new(v) < 0
+			     ? -ENOMEM
+			     : 0;
 	if (rc == 0)
 		rc = load_maps(v, e);
 	if (rc == 0 && !(v->flags & VOLUME_READONLY))
@@ -443,16 +490,24 @@ int volume_checkpoint(struct volume *v)
 	return checkpoint_busy(v) ? -EIO : 0;
 }
 
+static bool requests_in_flight(const struct volume *v)
+{
+	const struct checkpointer *c = v->ckpt;
+
+	for (const struct outgoing *o = v->out; o; o = o->next)
+		if (o->in_store)
+			return true;
+	return c->in_store || c->swap.in_store || c->deleting || gc_reading(v) || v->step.queued ||
+	       v->apply_task.queued || c->task.queued || v->holds_pending || v->drains;
+}
+
 /* Nothing of ours may call back once we are gone. */
 static void quiesce(struct volume *v)
 {
 	if (!v->failed)
 		v->failed = -ESHUTDOWN;
 	for (struct outgoing *o = v->out; o; o = o->next)
-		if (loop_timer_armed(&o->retry)) {
-			loop_timer_cancel(v->loop, &o->retry);
-			o->req.done = NULL;
-		}
+		loop_timer_cancel(v->loop, &o->retry);
 	loop_timer_cancel(v->loop, &v->ckpt->retry);
 	loop_timer_cancel(v->loop, &v->ckpt->swap.retry);
 	while (requests_in_flight(v) || journal_busy(v->journal))
@@ -471,8 +526,10 @@ static int close_in_steps(struct volume *v, struct err *e)
 	if (rc == 0)
 		rc = volume_checkpoint(v);
 	if (rc < 0)
-		return err_set(e, rc, "close image '%s': %s; what is not in the store stays in the pool's journal", v->name,
-			strerror(-rc));
+		return err_set(e, rc,
+			"close image '%s': %s; what is not in the store stays in the pool's "
+			"journal",
+			v->name, strerror(-rc));
 	v->sb->clean = true;
 	rc = superblock_swap_wait(v, e);
 	if (rc == 0)
@@ -524,7 +581,12 @@ int volume_profile(struct volume *v, struct profile_range **ranges, uint32_t *n,
 	uint64_t len = v->sb->profile_bytes;
 	void *buf;
 	struct iovec iov = {.iov_len = len};
-	struct store_req r = {.op = STORE_GET, .name = name, .iov = &iov, .iovcnt = 1, .len_bytes = len, .err = e};
+	struct store_req r = {.op = STORE_GET,
+		.name = name,
+		.iov = &iov,
+		.iovcnt = 1,
+		.len_bytes = len,
+		.err = e};
 	int64_t got;
 	int rc;
 
@@ -592,14 +654,14 @@ int volume_remove(struct store *s, struct pool *pool, const char *name, struct e
 	struct superblock *sb = calloc(1, sizeof(*sb));
 	char super[STORE_NAME_MAX];
 	struct store_req del = {.op = STORE_DELETE, .name = super, .err = e};
-	int64_t rc = sb ? volume_lock(s, name, e) : -ENOMEM;
-	bool locked = rc == 0;
+	int64_t rc = sb ? volume_read_superblock(s, name, sb, NULL, e) : -ENOMEM;
+	bool locked = false;
 
-	if (rc == 0)
-		rc = volume_read_superblock(s, name, sb, NULL, e);
 	/* A damaged superblock is removed all the same: that is what rm is for. */
-	if (rc == -EBADMSG || rc == -EUCLEAN)
-		rc = 0;
+	if (rc == 0 || rc == -EBADMSG || rc == -EUCLEAN) {
+		rc = volume_lock(s, name, e);
+		locked = rc == 0;
+	}
 	snprintf(super, sizeof(super), "%s/super", name);
 	if (rc == 0)
 		rc = store_wait(s, &del);

@@ -2,9 +2,9 @@
 /*
  * superblock.c - the one object that is replaced: read, create, swap.
  *
- * A swap whose outcome is unknown is resolved by reading: if what is there is what we meant to write, it
- * went through; if its version is the one we started from, we try again; else somebody else has taken
- * the image and we are fenced (I11).
+ * A swap whose outcome is unknown is resolved by reading: if what is there is what we meant to
+ * write, it went through; if its version is the one we started from, we try again; else somebody
+ * else has taken the image and we are fenced (I11).
  */
 #include "volume/checkpoint_impl.h"
 
@@ -17,14 +17,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void super_name(char out[STORE_NAME_MAX], const char *name) { snprintf(out, STORE_NAME_MAX, "%s/super", name); }
+static void super_name(char out[STORE_NAME_MAX], const char *name)
+{
+	snprintf(out, STORE_NAME_MAX, "%s/super", name);
+}
 
-int volume_read_superblock(struct store *s, const char *name, struct superblock *sb, char *tag, struct err *e)
+int volume_read_superblock(
+	struct store *s, const char *name, struct superblock *sb, char *tag, struct err *e)
 {
 	char object[STORE_NAME_MAX];
 	uint8_t *buf = malloc(SUPERBLOCK_BYTES);
 	struct iovec iov = {.iov_base = buf, .iov_len = SUPERBLOCK_BYTES};
-	struct store_req r = {.op = STORE_GET, .name = object, .iov = &iov, .iovcnt = 1, .len_bytes = SUPERBLOCK_BYTES,
+	struct store_req r = {.op = STORE_GET,
+		.name = object,
+		.iov = &iov,
+		.iovcnt = 1,
+		.len_bytes = SUPERBLOCK_BYTES,
 		.err = e};
 	int64_t n;
 	int rc;
@@ -34,7 +42,9 @@ int volume_read_superblock(struct store *s, const char *name, struct superblock 
 	super_name(object, name);
 	n = store_wait(s, &r);
 	if (n == -ENOENT)
-		rc = err_set(e, -ENOENT, "there is no image '%s' in '%s'; `lsvd ls` lists what there is", name, s->url);
+		rc = err_set(e, -ENOENT,
+			"there is no image '%s' in '%s'; `lsvd ls` lists what there is", name,
+			s->url);
 	else if (n < 0)
 		rc = err_wrap(e, (int)n, "read superblock");
 	else
@@ -76,6 +86,7 @@ static void reread(struct store_req *r, int64_t status)
 	struct volume *v = container_of(r, struct checkpointer, swap.req)->v;
 	struct swapper *s = &v->ckpt->swap;
 
+	s->in_store = false;
 	if (status < 0 && volume_worth_retrying(status)) {
 		swap_later(v);
 	} else if (status == (int64_t)s->len && !memcmp(s->read, s->buf, s->len)) {
@@ -91,13 +102,20 @@ static void swap_done(struct store_req *r, int64_t status)
 	struct volume *v = container_of(r, struct checkpointer, swap.req)->v;
 	struct swapper *s = &v->ckpt->swap;
 
+	s->in_store = false;
 	if (status >= 0) {
 		memcpy(v->tag, r->tag, STORE_TAG_MAX);
 		over(v, 0);
 	} else if (status == -ESTALE && s->tries) {
 		s->iov = (struct iovec){.iov_base = s->read, .iov_len = SUPERBLOCK_BYTES};
-		s->req = (struct store_req){.op = STORE_GET, .name = s->name, .iov = &s->iov, .iovcnt = 1,
-			.len_bytes = SUPERBLOCK_BYTES, .done = reread, .err = &s->err};
+		s->req = (struct store_req){.op = STORE_GET,
+			.name = s->name,
+			.iov = &s->iov,
+			.iovcnt = 1,
+			.len_bytes = SUPERBLOCK_BYTES,
+			.done = reread,
+			.err = &s->err};
+		s->in_store = true;
 		store_submit(v->store, &s->req);
 	} else if (volume_worth_retrying(status)) {
 		swap_later(v);
@@ -111,9 +129,15 @@ static void submit_swap(struct volume *v)
 	struct swapper *s = &v->ckpt->swap;
 
 	s->iov = (struct iovec){.iov_base = s->buf, .iov_len = s->len};
-	s->req = (struct store_req){.op = STORE_SWAP, .name = s->name, .iov = &s->iov, .iovcnt = 1,
-		.len_bytes = s->len, .done = swap_done, .err = &s->err};
+	s->req = (struct store_req){.op = STORE_SWAP,
+		.name = s->name,
+		.iov = &s->iov,
+		.iovcnt = 1,
+		.len_bytes = s->len,
+		.done = swap_done,
+		.err = &s->err};
 	memcpy(s->req.tag, v->tag, STORE_TAG_MAX);
+	s->in_store = true;
 	store_submit(v->store, &s->req);
 }
 
@@ -131,7 +155,10 @@ void superblock_swap(struct volume *v, void (*done)(struct volume *v, int status
 	submit_swap(v);
 }
 
-static void waited(struct volume *v, int status) { v->swap_status = status; }
+static void waited(struct volume *v, int status)
+{
+	v->swap_status = status;
+}
 
 int superblock_swap_wait(struct volume *v, struct err *e)
 {
@@ -145,11 +172,13 @@ int superblock_swap_wait(struct volume *v, struct err *e)
 		loop_poll(v->loop, LOOP_FOREVER);
 	if (v->swap_status == 1) {
 		loop_timer_cancel(v->loop, &s->retry);
-		return err_wrap(e, -EIO, "write superblock: the store does not answer: %s", s->err.msg);
+		return err_wrap(
+			e, -EIO, "write superblock: the store does not answer: %s", s->err.msg);
 	}
 	if (v->swap_status == -ESTALE)
 		return err_set(e, -ESTALE, "image '%s' was taken over by another writer", v->name);
 	if (v->swap_status < 0)
-		return err_set(e, v->swap_status, "write superblock: %s", err_text(&s->err, v->swap_status));
+		return err_set(e, v->swap_status, "write superblock: %s",
+			err_text(&s->err, v->swap_status));
 	return 0;
 }

@@ -21,8 +21,8 @@ const struct victim_policy *victim_policy(const char *name)
 }
 
 /* Cheapest of c[from..n); ties go to the older. */
-static uint32_t cheapest(const struct victim_policy *p, const struct victim *c, uint32_t from, uint32_t n,
-	uint64_t now_seq)
+static uint32_t cheapest(const struct victim_policy *p, const struct victim *c, uint32_t from,
+	uint32_t n, uint64_t now_seq)
 {
 	uint32_t best = from;
 	double cost = p->cost(&c[from], now_seq);
@@ -38,8 +38,8 @@ static uint32_t cheapest(const struct victim_policy *p, const struct victim *c, 
 	return best;
 }
 
-uint32_t victim_choose(const struct victim_policy *p, struct victim *c, uint32_t n, uint64_t now_seq,
-	uint64_t live_max, uint32_t max, uint32_t percent_max)
+uint32_t victim_choose(const struct victim_policy *p, struct victim *c, uint32_t n,
+	uint64_t now_seq, uint64_t live_max, uint32_t max, uint32_t percent_max)
 {
 	uint64_t live = 0;
 	uint32_t chosen = 0;

@@ -12,7 +12,8 @@ static char *put_hex(char *p, uint64_t x)
 	return p;
 }
 
-static void two_part_name(char out[STORE_NAME_MAX], const char *name, const char *prefix, uint64_t a, uint64_t b)
+static void two_part_name(
+	char out[STORE_NAME_MAX], const char *name, const char *prefix, uint64_t a, uint64_t b)
 {
 	size_t n = strlen(name), k = strlen(prefix);
 	char *p = out;
@@ -73,9 +74,9 @@ void volume_fail(struct volume *v, int status)
 
 bool volume_worth_retrying(int64_t status)
 {
-	return status == -EIO || status == -ENOSPC || status == -ETIMEDOUT || status == -EAGAIN || status == -EDQUOT ||
-		status == -ENOENT || status == -EROFS || status == -ENODEV || status == -ENOMEM || status == -ENOTDIR ||
-		status == -EMFILE || status == -ENFILE;
+	return status == -EIO || status == -ENOSPC || status == -ETIMEDOUT || status == -EAGAIN ||
+	       status == -EDQUOT || status == -ENOENT || status == -EROFS || status == -ENODEV ||
+	       status == -ENOMEM || status == -ENOTDIR || status == -EMFILE || status == -ENFILE;
 }
 
 uint64_t volume_backoff_ns(const struct volume *v, uint32_t tries)
@@ -89,22 +90,40 @@ uint64_t volume_backoff_ns(const struct volume *v, uint32_t tries)
 	return ns / 2 + loop_random(v->loop) % (ns / 2 + 1);
 }
 
-struct journal *volume_journal(struct volume *v) { return v->journal; }
-const struct superblock *volume_superblock(const struct volume *v) { return v->sb; }
-uint64_t volume_size_sectors(const struct volume *v) { return v->sb->size_sectors; }
-int volume_failed(const struct volume *v) { return v->failed; }
-uint64_t volume_extents(const struct volume *v) { return extmap_count(v->map); }
+struct journal *volume_journal(struct volume *v)
+{
+	return v->journal;
+}
+const struct superblock *volume_superblock(const struct volume *v)
+{
+	return v->sb;
+}
+uint64_t volume_size_sectors(const struct volume *v)
+{
+	return v->sb->size_sectors;
+}
+int volume_failed(const struct volume *v)
+{
+	return v->failed;
+}
+uint64_t volume_extents(const struct volume *v)
+{
+	return extmap_count(v->map);
+}
 
 uint64_t volume_objects(const struct volume *v, uint64_t *stored_bytes, uint64_t *live_bytes)
 {
-	*stored_bytes = objmap_data_sectors(v->objects) * 512;
-	*live_bytes = objmap_live_sectors(v->objects) * 512;
+	struct objmap_sum sum = objmap_sum(v->objects, 0);
+
+	*stored_bytes = sum.data_sectors * 512;
+	*live_bytes = sum.live_sectors * 512;
 	return objmap_count(v->objects);
 }
 
 size_t volume_memory_bytes(const struct volume *v)
 {
-	return extmap_memory(v->map) + objmap_memory(v->objects) + (v->journal ? journal_memory_bytes(v->journal) : 0);
+	return extmap_memory(v->map) + objmap_memory(v->objects) +
+	       (v->journal ? journal_memory_bytes(v->journal) : 0);
 }
 
 void volume_get_stats(const struct volume *v, struct volume_stats *st)

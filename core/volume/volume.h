@@ -2,20 +2,20 @@
 /*
  * volume.h - the log of objects behind one image: destage, maps, checkpoints, recovery, GC.
  *
- * Happy path: a journal record is acknowledged -> its extents join the open batch -> a full batch is
- * sealed, its frames are held, newest-wins within it, laid out in LBA order -> PUT as the next object ->
- * when it and all before it are durable (I4), its extents enter the object map and the journal is told
- * (I5).  Now and then a checkpoint saves what changed in the maps; only then are dead objects deleted
- * (I8).  Rooms:
- *   open.c        superblock, locks, recovery: checkpoints, then the headers after them, then the journal
- *   destage.c     batches, building, PUTs in flight, pacing
+ * Happy path: a journal record is acknowledged -> its extents join the open batch -> a full batch
+ * is sealed, its frames are held, newest-wins within it, laid out in LBA order -> PUT as the next
+ * object -> when it and all before it are durable (I4), its extents enter the object map and the
+ * journal is told (I5).  Now and then a checkpoint saves what changed in the maps; only then are
+ * dead objects deleted (I8).  Rooms: open.c        superblock, locks, recovery: checkpoints, then
+ * the headers after them, then the journal destage.c     batches, building, PUTs in flight, pacing
  *   apply.c       durable objects enter the maps, in order
  *   checkpoint.c  incremental checkpoints, deletes
  *   gc.c victim.c garbage collection; victim.c is the pure policy
  *   bulk.c        new images in one go
  *
- * Errors: a journal failure makes the volume read-only with that cause; store errors are retried with
- * back-off, and counted; a superblock that somebody else swapped means we are fenced: -ESTALE (I11, I13).
+ * Errors: a journal failure makes the volume read-only with that cause; store errors are retried
+ * with back-off, and counted; a superblock that somebody else swapped means we are fenced: -ESTALE
+ * (I11, I13).
  *
  * Loop thread only; volume_open, _close, _create, _remove poll the loop.
  */
@@ -33,10 +33,10 @@ enum volume_flags { VOLUME_READONLY = 1, VOLUME_NO_JOURNAL = 2 };
 
 struct volume_params {
 	struct loop *loop;
-	struct store *store;		/* borrowed */
-	struct pool *pool;		/* NULL only when read-only */
+	struct store *store; /* borrowed */
+	struct pool *pool;   /* NULL only when read-only */
 	struct cache *cache;
-	const struct config *config;	/* copied */
+	const struct config *config; /* copied */
 	const char *name;
 	unsigned flags;
 };
@@ -47,25 +47,27 @@ struct volume_stats {
 };
 
 /* size: sectors. -EEXIST. */
-int volume_create(struct store *s, const char *name, uint64_t size_sectors, struct err *e) MUST_CHECK;
+int volume_create(
+	struct store *s, const char *name, uint64_t size_sectors, struct err *e) MUST_CHECK;
 
 int volume_open(const struct volume_params *p, struct volume **out, struct err *e) MUST_CHECK;
 
-/* Drain, checkpoint, mark clean, release journal and lock, free. Always frees; on failure the journal
- * keeps what is dirty. */
+/* Drain, checkpoint, mark clean, release journal and lock, free. Always frees; on failure the
+ * journal keeps what is dirty. */
 int volume_close(struct volume *v, struct err *e) MUST_CHECK;
 
 /* Free without I/O (after a simulated crash). */
 void volume_drop(struct volume *v);
 
-/* Superblock first (so that nobody opens a half-removed image), then every object, then journal segments in
- * `pool` (may be NULL).  -EBUSY while somebody has it open. */
+/* Superblock first (so that nobody opens a half-removed image), then every object, then journal
+ * segments in `pool` (may be NULL).  -EBUSY while somebody has it open. */
 int volume_remove(struct store *s, struct pool *pool, const char *name, struct err *e) MUST_CHECK;
 
 /* Read and decode a superblock; tag may be NULL. */
-int volume_read_superblock(struct store *s, const char *name, struct superblock *sb, char *tag, struct err *e) MUST_CHECK;
+int volume_read_superblock(struct store *s, const char *name, struct superblock *sb, char *tag,
+	struct err *e) MUST_CHECK;
 
-struct journal *volume_journal(struct volume *v);	/* NULL when read-only */
+struct journal *volume_journal(struct volume *v); /* NULL when read-only */
 const struct superblock *volume_superblock(const struct volume *v);
 uint64_t volume_size_sectors(const struct volume *v);
 
@@ -73,23 +75,26 @@ uint64_t volume_size_sectors(const struct volume *v);
 
 /* The first run at or after lba in objects, cut to [lba, lba+len). False: all of it is unmapped. */
 struct volume_hit {
-	uint64_t lba, len;		/* sectors */
+	uint64_t lba, len; /* sectors */
 	uint32_t slot;
-	uint32_t off;			/* sectors in the object's data */
+	uint32_t off; /* sectors in the object's data */
 };
 bool volume_find(const struct volume *v, uint64_t lba, uint64_t len, struct volume_hit *hit);
 void volume_ref(const struct volume *v, uint32_t slot, struct object_ref *ref);
 void volume_object_name(char out[STORE_NAME_MAX], const char *name, uint64_t epoch, uint64_t seq);
+
+/* "host HOST pid PID since TIME" of the last writer. */
+void volume_writer_text(const struct superblock *sb, char *out, size_t len);
 
 /* ---- doing ---- */
 
 /* Everything acknowledged so far in durable, applied objects; cb later, never inside. */
 struct volume_drain {
 	void (*done)(struct volume_drain *d, int status);
-	uint64_t seq;			/* private: record */
-	struct volume_drain *next;	/* private */
-	struct loop_task task;		/* private */
-	int status;			/* private */
+	uint64_t seq;		   /* private: record */
+	struct volume_drain *next; /* private */
+	struct loop_task task;	   /* private */
+	int status;		   /* private */
 };
 void volume_drain(struct volume *v, struct volume_drain *d);
 
@@ -103,10 +108,11 @@ int volume_checkpoint(struct volume *v) MUST_CHECK;
 int volume_resize(struct volume *v, uint64_t size_sectors, struct err *e) MUST_CHECK;
 
 /* Load the boot profile; *n 0 when there is none. The caller frees *ranges. Blocking. */
-int volume_profile(struct volume *v, struct profile_range **ranges, uint32_t *n, struct err *e) MUST_CHECK;
+int volume_profile(
+	struct volume *v, struct profile_range **ranges, uint32_t *n, struct err *e) MUST_CHECK;
 
 /* ---- facts ---- */
-int volume_failed(const struct volume *v);	/* 0, or why it is read-only now (I13) */
+int volume_failed(const struct volume *v); /* 0, or why it is read-only now (I13) */
 void volume_get_stats(const struct volume *v, struct volume_stats *st);
 uint64_t volume_objects(const struct volume *v, uint64_t *stored_bytes, uint64_t *live_bytes);
 uint64_t volume_extents(const struct volume *v);

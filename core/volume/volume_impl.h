@@ -15,7 +15,7 @@ struct batch {
 	struct journal_extent *ext;
 	uint32_t n, cap;
 	uint64_t data_bytes;
-	uint64_t covers;		/* last record */
+	uint64_t covers; /* last record */
 	uint64_t first_frame, last_frame;
 	bool any_frame;
 	uint64_t opened_ns;
@@ -31,14 +31,14 @@ struct outgoing {
 	struct err err;
 	struct loop_timer retry;
 	uint32_t tries;
-	bool durable;
-	uint32_t slot;			/* in the object map, once applying began */
-	uint32_t applied;		/* extents applied so far */
+	bool durable, in_store; /* in_store: a request of it is with the store */
+	uint32_t slot;		/* in the object map, once applying began */
+	uint32_t applied;	/* extents applied so far */
 	/* what it was made of */
 	struct journal_hold *holds;
 	uint32_t nholds, holds_cap;
-	void *data;			/* GC: its buffer */
-	struct iovec probe;		/* header read back after a doubtful PUT */
+	void *data;	    /* GC: its buffer */
+	struct iovec probe; /* header read back after a doubtful PUT */
 	uint64_t client_bytes;
 	struct outgoing *next;
 };
@@ -67,15 +67,15 @@ struct volume {
 	struct superblock *sb;
 	char tag[STORE_TAG_MAX];
 	bool locked, closing;
-	int failed;			/* I13 */
-	int swap_status;		/* superblock_swap_wait: 1 while it waits */
+	int failed;	 /* I13 */
+	int swap_status; /* superblock_swap_wait: 1 while it waits */
 	uint64_t epoch;
 
 	struct extmap *map;
 	struct objmap *objects;
 	uint64_t next_seq, applied_seq;
-	uint64_t covers_put, covers_applied;	/* journal records: assigned to objects; applied */
-	uint64_t acked;				/* newest record handed over */
+	uint64_t covers_put, covers_applied; /* journal records: assigned to objects; applied */
+	uint64_t acked;			     /* newest record handed over */
 
 	/* destage.c */
 	struct batch *open, *sealed, **sealed_tail, *free_batches;
@@ -93,12 +93,12 @@ struct volume {
 	uint64_t dirty_bytes;
 	uint64_t drain_rate, drain_from_ns, drain_bytes;
 	struct volume_drain *drains;
-	uint64_t drain_seq;		/* seal up to here without waiting for more */
+	uint64_t drain_seq; /* seal up to here without waiting for more */
 
 	/* apply.c */
 	struct outgoing *out, **out_tail, *free_out;
 	struct loop_task apply_task;
-	uint64_t new_object_bytes;	/* since the last checkpoint */
+	uint64_t new_object_bytes; /* since the last checkpoint */
 
 	struct checkpointer *ckpt;
 	struct collector *gc;
@@ -110,7 +110,7 @@ int destage_init(struct volume *v);
 void destage_fini(struct volume *v);
 void destage_record(struct volume *v, uint64_t seq, const struct journal_extent *ext, uint32_t n);
 void destage_kick(struct volume *v);
-void destage_press(struct volume *v);		/* the journal is full */
+void destage_press(struct volume *v); /* the journal is full */
 bool destage_idle(const struct volume *v);
 struct outgoing *outgoing_new(struct volume *v);
 void outgoing_recycle(struct volume *v, struct outgoing *o);
@@ -123,7 +123,8 @@ void apply_init(struct volume *v);
 void apply_kick(struct volume *v);
 /* Add the object to the table; its slot. */
 int apply_object(struct volume *v, const struct object_header *h, uint32_t *slot) MUST_CHECK;
-int apply_extent(struct volume *v, uint32_t slot, const struct object_extent *x, bool moved) MUST_CHECK;
+int apply_extent(
+	struct volume *v, uint32_t slot, const struct object_extent *x, bool moved) MUST_CHECK;
 /* The last step: it is part of the volume now. */
 void apply_done(struct volume *v, uint64_t seq, uint64_t covers);
 
@@ -138,17 +139,33 @@ void checkpoint_maybe(struct volume *v);
 void checkpoint_start(struct volume *v);
 bool checkpoint_busy(const struct volume *v);
 /* Recovery: take over what the newest checkpoint says. */
-int checkpoint_load(struct volume *v, uint64_t *object_seq, uint64_t *covers, struct err *e) MUST_CHECK;
+int checkpoint_load(
+	struct volume *v, uint64_t *object_seq, uint64_t *covers, struct err *e) MUST_CHECK;
 /* Swap the superblock for v->sb as it is now; done(v, status). One at a time. */
 void superblock_swap(struct volume *v, void (*done)(struct volume *v, int status));
 int superblock_swap_wait(struct volume *v, struct err *e) MUST_CHECK;
 bool checkpoint_knows(const struct volume *v, uint64_t number);
 
+/* load.c */
+int load_objects_after(struct volume *v, uint64_t seq, struct err *e) MUST_CHECK;
+
+/* open.c, for bulk.c */
+void superblock_init(
+	struct superblock *sb, const uint8_t uuid[16], uint64_t size_sectors, uint64_t created_ns);
+int superblock_create(
+	struct store *s, const char *name, const struct superblock *sb, struct err *e) MUST_CHECK;
+int volume_check_size(uint64_t size_sectors, struct err *e) MUST_CHECK;
+int volume_lock(struct store *s, const char *name, struct err *e) MUST_CHECK;
+void volume_unlock(struct store *s, const char *name);
+int volume_remove_objects(struct store *s, const char *name, struct err *e) MUST_CHECK;
+
 /* gc.c */
 int collector_new(struct volume *v);
+int collector_none(struct volume *v); /* never collects (bulk load) */
 void collector_free(struct volume *v);
 void gc_maybe(struct volume *v);
 bool gc_busy(const struct volume *v);
+bool gc_reading(const struct volume *v); /* a callback of it is still to come */
 void gc_applied(struct volume *v);
 
 /* volume.c */
