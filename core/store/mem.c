@@ -22,7 +22,7 @@
 #include <sys/mman.h>
 
 enum { CLASSES = 64 * 8, HUGE_BYTES = 2 << 20 };
-static const uint64_t SPARE_BYTES_MAX = 256u << 20;
+static const uint64_t SPARE_BYTES_MAX = 1u << 30;
 
 struct object {
 	uint64_t size, room, version;

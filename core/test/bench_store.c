@@ -131,58 +131,60 @@ static int64_t forget(struct store *s)
 	return store_wait(s, &r);
 }
 
+struct options {
+	int rounds;
+	unsigned rate_mb_s;
+	size_t skew;
+	bool no_gets;
+};
+
+static bool parse(int argc, char **argv, struct run *n, struct options *o)
+{
+	int opt;
+
+	while ((opt = getopt(argc, argv, "s:n:w:p:q:r:m:ux")) != -1) {
+		unsigned v = optarg ? (unsigned)strtoul(optarg, NULL, 0) : 0;
+
+		if (opt == 's')
+			n->size = (size_t)v << 20;
+		else if (opt == 'n')
+			n->count = v;
+		else if (opt == 'w')
+			n->width = v;
+		else if (opt == 'p')
+			n->pace.piece_bytes = v << 10;
+		else if (opt == 'q')
+			n->pace.pieces_in_flight = v;
+		else if (opt == 'r')
+			o->rounds = (int)v;
+		else if (opt == 'm')
+			o->rate_mb_s = v;
+		else if (opt == 'u')
+			o->skew = 1;
+		else if (opt == 'x')
+			o->no_gets = true;
+		else
+			return false;
+	}
+	if (o->rate_mb_s)
+		n->gap_ns = (uint64_t)n->size * 1000 / o->rate_mb_s;
+	return optind == argc - 1;
+}
+
 int main(int argc, char **argv)
 {
 	struct run n = {.size = 8 << 20,
 		.count = 32,
 		.width = 2,
 		.pace = {.piece_bytes = 512 << 10, .pieces_in_flight = 1}};
-	int opt, rounds = 3, rc;
-	size_t skew = 0;
-	unsigned rate = 0;
-	bool gets = true;
+	struct options o = {.rounds = 3};
 	struct err e = {0};
 	struct loop *l;
+	int rc;
 
-	while ((opt = getopt(argc, argv, "s:n:w:p:q:r:uxm:")) != -1) {
-		unsigned v = optarg ? (unsigned)strtoul(optarg, NULL, 0) : 0;
-
-		switch (opt) {
-		case 's':
-			n.size = (size_t)v << 20;
-			break;
-		case 'n':
-			n.count = v;
-			break;
-		case 'w':
-			n.width = v;
-			break;
-		case 'p':
-			n.pace.piece_bytes = v << 10;
-			break;
-		case 'q':
-			n.pace.pieces_in_flight = v;
-			break;
-		case 'r':
-			rounds = (int)v;
-			break;
-		case 'u':
-			skew = 1;
-			break;
-		case 'm':
-			rate = v;
-			break;
-		case 'x':
-			gets = false;
-			break;
-		default:
-			optind = argc;
-		}
-	}
-	if (optind != argc - 1) {
-		fprintf(stderr,
-			"usage: bench_store [-s MIB] [-n OBJECTS] [-w IN-FLIGHT] [-p PIECE-KIB] "
-			"[-q PIECES] [-r ROUNDS] [-u] [-x] [-m MB/S] URL\n");
+	if (!parse(argc, argv, &n, &o)) {
+		fprintf(stderr, "usage: bench_store [-s MIB] [-n OBJECTS] [-w IN-FLIGHT] "
+				"[-p PIECE-KIB] [-q PIECES] [-r ROUNDS] [-u] [-x] [-m MB/S] URL\n");
 		return 2;
 	}
 	rc = loop_uring_new(256, &l, &e);
@@ -192,15 +194,13 @@ int main(int argc, char **argv)
 		fprintf(stderr, "bench_store: %s\n", err_text(&e, rc));
 		return 1;
 	}
-	if (rate)
-		n.gap_ns = (uint64_t)n.size * 1000 / rate;
-	make_slots(&n, skew);
+	make_slots(&n, o.skew);
 	if (keep(n.s))
 		return 1;
-	for (int i = 0; i < rounds; i++) {
+	for (int i = 0; i < o.rounds; i++) {
 		printf("round %d:", i);
 		phase(&n, STORE_PUT, "PUT");
-		if (gets)
+		if (!o.no_gets)
 			phase(&n, STORE_GET, "GET");
 		phase(&n, STORE_DELETE, "DEL");
 		printf("\n");
