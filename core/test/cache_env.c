@@ -216,6 +216,11 @@ void env_put(struct cache_env *v, uint32_t i, uint32_t data_bytes, uint32_t exte
 
 /* ---- reads ---- */
 
+uint8_t *env_buffer(uint64_t len)
+{
+	return aligned_alloc(4096, (len + 2 * 4096) & ~4095ull);
+}
+
 static void read_done(struct cache_req *r, int status)
 {
 	struct env_read *q = container_of(r, struct env_read, r);
@@ -248,7 +253,7 @@ void env_wait(struct cache_env *v, struct env_read *q)
 static int do_read(
 	struct cache_env *v, uint32_t object, uint64_t off, uint64_t len, uint8_t *source)
 {
-	uint8_t *buf = aligned_alloc(4096, len + 4096), *want = malloc(len);
+	uint8_t *buf = env_buffer(len), *want = malloc(len);
 	struct env_read q;
 
 	memset(buf, 0xee, len);

@@ -46,6 +46,9 @@ void env_crash(struct cache_env *v, bool process_only);
 void env_put(struct cache_env *v, uint32_t i, uint32_t data_bytes, uint32_t extents);
 void env_pattern(uint32_t object, uint64_t off, void *buf, uint64_t len);
 
+/* Aligned to 4 KiB, with 4 KiB to spare. */
+uint8_t *env_buffer(uint64_t len);
+
 struct env_read {
 	struct cache_req r;
 	bool over;

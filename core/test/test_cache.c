@@ -86,7 +86,7 @@ TEST(a_hundred_readers_share_one_get)
 
 	env_open(&v, 32 * MIB, MIB, CHUNK, store_model_find("s3"));
 	env_put(&v, 0, MIB, 10);
-	buf = aligned_alloc(4096, 100 * 4096);
+	buf = env_buffer(100 * 4096);
 	for (unsigned i = 0; i < 100; i++)
 		env_submit(&v, &q[i], 0, 2 * CHUNK + i * 512, buf + i * 4096 + i % 8 * 512, 512);
 	for (unsigned i = 0; i < 100; i++) {
@@ -146,7 +146,7 @@ static void random_reads(uint64_t pool, uint64_t segment, uint64_t chunk, uint64
 	for (uint32_t i = 0; i < OBJECTS; i++)
 		env_put(&v, i, MIB - i * 20480, 1 + i * 50);
 	for (unsigned i = 0; i < DEPTH; i++)
-		buf[i] = aligned_alloc(4096, MAX + 4096);
+		buf[i] = env_buffer(MAX);
 	for (unsigned n = 0; n < ROUNDS; n++) {
 		for (unsigned i = 0; i < DEPTH; i++) {
 			uint32_t object = (uint32_t)(test_rand(s) % OBJECTS);
@@ -558,7 +558,7 @@ TEST(a_segment_in_use_is_given_when_it_is_free)
 	enum { READS = 64 };
 	struct cache_env v;
 	struct env_read q[READS];
-	uint8_t *buf = aligned_alloc(4096, READS * 4096);
+	uint8_t *buf = env_buffer(READS * 4096);
 	struct hog h = {.w.wake = hog_woken, .owner = {1}};
 
 	env_open(&v, 8 * MIB, 256 * KIB, CHUNK, NULL);
