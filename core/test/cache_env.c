@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "test/cache_env.h"
 
+#include "cache/cache_impl.h"
 #include "pool/pool_impl.h"
 #include "sys/container.h"
 #include "sys/crc.h"
@@ -153,6 +154,8 @@ void env_crash(struct cache_env *v, bool process_only)
 	assert_int_equal(v->spy->out, 0); /* what the store held would never be freed */
 	sim_disk_crash(v->disk, v->seed++, process_only);
 	loop_sim_crash(v->loop);
+	if (v->cache->rc.taken)
+		free(v->cache->rc.take_io.buf); /* the pool's, of a header that is never written */
 	cache_drop(v->cache);
 	v->pool->legs[0] = NULL; /* freed by the crash */
 	pool_close(v->pool);
