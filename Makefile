@@ -76,6 +76,7 @@ $(O)/%.o: %.c $(O)/.flags
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(O)/cli/main.o: private ALL_CFLAGS += -DLSVD_VERSION='"$(VERSION)"'
+$(O)/core/image/context.o: private ALL_CFLAGS += -DLSVD_VERSION='"$(VERSION)"'
 $(O)/cli/main.o: $(O)/.version
 
 $(O)/liblsvd.a: $(call obj,$(lib_src))

@@ -385,6 +385,12 @@ int pool_open(struct loop *l, const struct config *cfg, struct pool **out, struc
 	return pool_open_on(l, legs, n, cfg, out, e);
 }
 
+void pool_drop(struct pool *p)
+{
+	memset(p->legs, 0, sizeof(p->legs));
+	pool_close(p);
+}
+
 void pool_close(struct pool *p)
 {
 	for (unsigned i = 0; i < p->nlegs; i++)

@@ -93,6 +93,9 @@ int pool_open_on(struct loop *l, struct bdev **legs, unsigned nlegs, const struc
 
 void pool_close(struct pool *p); /* nothing in flight; writes nothing */
 
+/* The devices died with a simulated machine, and are freed: forget them. */
+void pool_drop(struct pool *p);
+
 const uint8_t *pool_uuid(const struct pool *p);
 uint32_t pool_segment_blocks(const struct pool *p); /* header block included */
 uint32_t pool_segments(const struct pool *p);

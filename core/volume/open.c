@@ -463,12 +463,12 @@ static bool given_up(const struct volume *v)
 	return v->ckpt->tries > 8 || v->ckpt->swap.tries > 8;
 }
 
-static int drain_and_wait(struct volume *v)
+int volume_drain_wait(struct volume *v)
 {
 	struct wait_drain w = {.d = {.done = drained}};
 
 	volume_drain(v, &w.d);
-	while (!w.over && !given_up(v))
+	while (!w.over && !(v->closing && given_up(v)))
 		loop_poll(v->loop, LOOP_FOREVER);
 	if (w.over)
 		return w.status;
@@ -522,7 +522,7 @@ static int close_in_steps(struct volume *v, struct err *e)
 	while (rc == 0 && gc_busy(v) && !v->failed)
 		loop_poll(v->loop, LOOP_FOREVER);
 	if (rc == 0)
-		rc = drain_and_wait(v);
+		rc = volume_drain_wait(v);
 	if (rc == 0)
 		rc = volume_checkpoint(v);
 	if (rc < 0)

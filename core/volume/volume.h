@@ -97,6 +97,7 @@ struct volume_drain {
 	int status;		   /* private */
 };
 void volume_drain(struct volume *v, struct volume_drain *d);
+int volume_drain_wait(struct volume *v) MUST_CHECK; /* blocking */
 
 /* Blocking: run GC until `percent` of the stored data is live, or nothing more can be gained. */
 int volume_gc(struct volume *v, unsigned percent) MUST_CHECK;
