@@ -152,8 +152,11 @@ int ctx_image_open(struct lsvd_ctx *ctx, struct store *s, const char *name, unsi
 	img->flags = flags;
 	img->counts_before = s->counts;
 	snprintf(img->name, sizeof(img->name), "%s", name);
-	snprintf(img->url, sizeof(img->url), "%s%s%s", s->url,
-		s->url[strlen(s->url) - 1] == ':' ? "" : "/", name);
+	if (snprintf(img->url, sizeof(img->url), "%s%s%s", s->url,
+		    s->url[strlen(s->url) - 1] == ':' ? "" : "/", name) >= (int)sizeof(img->url)) {
+		free(img);
+		return err_set(e, -ENAMETOOLONG, "the URL of image '%s' is too long", name);
+	}
 	rc = config_resolve(ctx->cfg, img->url, &img->cfg, e);
 	if (rc == 0)
 		rc = parts_init(img);
@@ -347,15 +350,17 @@ static json_t *latency_json(const struct lsvd_latency *l)
 }
 
 /* Every counter of struct lsvd_stats that is a plain number, by name. */
-#define COUNTERS(X)                                                                               \
-	X(reads)                                                                                  \
-	X(writes) X(flushes) X(discards) X(write_zeroes) X(read_bytes) X(write_bytes)             \
-		X(hit_journal_bytes) X(hit_cache_bytes) X(hit_prefetch_bytes) X(miss_bytes) X(    \
-			zero_bytes) X(puts) X(gets) X(deletes) X(put_bytes) X(get_bytes)          \
-			X(journal_bytes) X(journal_records) X(journal_flushes) X(batch_bytes)     \
-				X(gc_bytes) X(gc_objects) X(checkpoint_bytes) X(checkpoints)      \
-					X(prefetch_bytes) X(prefetch_wasted_bytes) X(dirty_bytes) \
-						X(stalled_ns) X(store_errors) X(syscalls)
+#define COUNTERS(X)                                                                              \
+	X(reads)                                                                                 \
+	X(writes)                                                                                \
+	X(flushes) X(discards) X(write_zeroes) X(read_bytes) X(write_bytes) X(hit_journal_bytes) \
+		X(hit_cache_bytes) X(hit_prefetch_bytes) X(miss_bytes) X(zero_bytes) X(puts)     \
+			X(gets) X(deletes) X(put_bytes) X(get_bytes) X(journal_bytes)            \
+				X(journal_records) X(journal_flushes) X(batch_bytes) X(gc_bytes) \
+					X(gc_objects) X(checkpoint_bytes) X(checkpoints)         \
+						X(prefetch_bytes) X(prefetch_wasted_bytes)       \
+							X(dirty_bytes) X(stalled_ns)             \
+								X(store_errors) X(syscalls)
 
 char *lsvd_image_stats_json(struct lsvd_image *img)
 {
