@@ -8,7 +8,8 @@
  * Neighbours whose lba and place both continue are merged.
  *
  * Memory: 16 bytes an extent (lba 40 bits, len 24, place 64) in B+-tree leaves that are kept at least
- * three quarters full, so <= 24 bytes an extent in the worst case, inner nodes included.  A run longer than
+ * three quarters full, so <= 22 bytes an extent in the worst case, inner nodes included, and at
+ * most one 2 MiB slab of free nodes: <= 24 bytes from a million extents on.  A run longer than
  * EXTMAP_LEN_MAX is kept as several extents.  Nodes come from the map's own pool; an update allocates
  * nothing but, now and then, one slab.
  *

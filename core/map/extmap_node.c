@@ -12,13 +12,12 @@ enum {
 	SLACK = 32,		    /* free entries that make sharing worth while */
 	REFILL = 224,		    /* entries a leaf gets when the last one takes the rest */
 	INNER_MERGE = 300,	    /* two inner nodes with no more than this become one */
-	FREE_MAX = SLAB_NODES + 64, /* free nodes kept; well above OP_NODES + SLAB_NODES */
-	TRIM_STEP = 32,
-	GUESSES = 4, /* before a search falls back to halving */
+	FREE_MAX = SLAB_NODES + 64, /* free nodes kept; more than a slab and OP_NODES */
+	TRIM_STEP = 32,		    /* nodes moved per update, and per node it freed */
+	GUESSES = 4,		    /* before a search falls back to halving */
 };
 
-/* --- the way down ------------------------------------------------------------------------------
- */
+/* --- the way down --- */
 
 /* The last i with key[i] <= x, 0 if none, by halving. */
 static uint32_t search_between(const uint64_t *key, uint32_t from, uint32_t to, uint64_t x)
@@ -57,7 +56,8 @@ static inline uint32_t count_upto(const uint64_t *key, uint32_t from, uint32_t t
 
 /* The last i with lba at or beyond key[i], 0 if none, in a node that covers [lo, hi); g is the
  * first guess.  A guess looks at one cache line, and each wrong one narrows what the next is made
- * from. */
+ * from.  Whether the line's last key covers lba is asked first, to spare the next line: true of
+ * inner keys too, since the n entries that end their key_end() take at least n sectors. */
 static inline uint32_t search_near(
 	const uint64_t *key, uint32_t n, uint64_t lba, uint64_t lo, uint64_t hi, uint32_t g)
 {
@@ -216,8 +216,7 @@ static void tell_up(struct extmap *m, struct path *p, unsigned level)
 	m->root_n = p->at[0].n;
 }
 
-/* --- children of inner nodes -------------------------------------------------------------------
- */
+/* --- children of inner nodes --- */
 
 static void move_children(
 	union extmap_node *to, uint32_t at, const union extmap_node *from, uint32_t i, uint32_t n)
@@ -359,8 +358,7 @@ static void inner_shrunk(struct extmap *m, struct path *p, unsigned level)
 	}
 }
 
-/* --- leaves -------------------------------------------------------------------------------------
- */
+/* --- leaves --- */
 
 /* A run of neighbouring leaves under one inner node. */
 struct window {
@@ -564,8 +562,7 @@ void tree_splice(struct extmap *m, struct path *p, uint32_t a, uint32_t b,
 		leaf_shrunk(m, p);
 }
 
-/* --- giving memory back -------------------------------------------------------------------------
- */
+/* --- giving memory back --- */
 
 /* Move node `id` to the lowest free slot. */
 static void relocate(struct extmap *m, uint32_t id)

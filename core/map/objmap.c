@@ -34,8 +34,7 @@ struct objmap {
 
 _Static_assert(sizeof(struct object) <= 40, "an object costs at most 40 bytes");
 
-/* --- sums ---------------------------------------------------------------------------------------
- */
+/* --- sums --- */
 
 static void sum_add(struct objmap_sum *s, const struct object *o)
 {
@@ -67,8 +66,7 @@ static void count_out(struct objmap *om, const struct object *o)
 			sum_sub(&om->by_flag[i], o);
 }
 
-/* --- the hash -----------------------------------------------------------------------------------
- */
+/* --- the hash --- */
 
 static uint32_t home(const struct objmap *om, uint64_t seq)
 {
@@ -116,8 +114,7 @@ static int hash_grow(struct objmap *om)
 	return 0;
 }
 
-/* --- slots --------------------------------------------------------------------------------------
- */
+/* --- slots --- */
 
 static int slots_grow(struct objmap *om)
 {
@@ -160,8 +157,7 @@ static struct object *object_at(const struct objmap *om, uint32_t slot)
 	return &om->slot[slot];
 }
 
-/* --- the interface ------------------------------------------------------------------------------
- */
+/* --- the interface --- */
 
 struct objmap *objmap_new(void)
 {
@@ -306,8 +302,7 @@ size_t objmap_memory(const struct objmap *om)
 	return sizeof(*om) + om->cap * sizeof(*om->slot) + om->hash_cap * sizeof(*om->hash);
 }
 
-/* --- for tests ----------------------------------------------------------------------------------
- */
+/* --- for tests --- */
 
 static bool same_sum(const struct objmap_sum *a, const struct objmap_sum *b)
 {

@@ -7,8 +7,9 @@
  *   append       8-sector extents in LBA order, none continuing the one before
  *   replace      random 8-sector extents, each overwriting one of the same bounds
  *   find         random lookups of mapped sectors
- *   split        random 4 KiB writes into one huge extent, until there are N extents
- *   update       random 4 KiB writes, some into what is left of the huge extent
+ *   split        random 4 KiB writes into one huge extent, until there are 0.6 N extents
+ *   update       random 4 KiB writes, about half of them into what is left of the huge extent
+ *   find_split   random lookups after that
  *   unaligned    8 sectors at any sector, on the map `split` left
  *
  * `*_per_s` are operations per second of CPU time, `*_bytes` memory per extent at the end of that

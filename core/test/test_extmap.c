@@ -23,8 +23,7 @@ static void check(const struct extmap *m)
 		fail_msg("%s", e.msg);
 }
 
-/* --- the model ---------------------------------------------------------------------------------
- */
+/* --- the model --- */
 
 struct model {
 	struct extmap *m;
@@ -154,8 +153,7 @@ static void model_check(struct model *o)
 	assert_int_equal(extmap_sectors(o->m), mapped);
 }
 
-/* --- by hand ------------------------------------------------------------------------------------
- */
+/* --- by hand --- */
 
 TEST(an_empty_map_finds_nothing)
 {
@@ -248,8 +246,7 @@ TEST(a_walk_stops_when_told)
 	extmap_free(m);
 }
 
-/* --- against the model --------------------------------------------------------------------------
- */
+/* --- against the model --- */
 
 static uint64_t some_place(uint64_t *r, uint64_t lba)
 {
@@ -334,8 +331,24 @@ TEST(replacing_whole_extents)
 	model_fini(&o);
 }
 
-/* --- runs longer than an entry can say ----------------------------------------------------------
- */
+/* As dense as extents get: a subtree of n entries spans n sectors. */
+TEST(extents_of_one_sector)
+{
+	uint64_t r = test_seed() | 1, n = 100000;
+	struct model o;
+
+	model_init(&o, n);
+	for (uint64_t i = 0; i < n; i++)
+		model_insert(&o, i, 1, i * 2);
+	for (uint64_t i = 0; i < n; i++)
+		model_find(&o, i);
+	for (unsigned i = 0; i < 100000; i++)
+		model_insert(&o, test_rand(&r) % n, 1, test_rand(&r) >> 16);
+	model_check(&o);
+	model_fini(&o);
+}
+
+/* --- runs longer than an entry can say --- */
 
 struct sum {
 	uint64_t next, sectors, calls, shift;
@@ -400,8 +413,7 @@ TEST(the_whole_range_is_mapped_as_zero)
 	extmap_free(m);
 }
 
-/* --- memory -------------------------------------------------------------------------------------
- */
+/* --- memory --- */
 
 enum { MILLION = 1000000 };
 
@@ -460,22 +472,29 @@ TEST(memory_of_random_growth_and_shrinking)
 	extmap_free(m);
 }
 
-/* Thin every leaf out evenly to just above where it would be joined with others, then far below. */
+static void drop(struct extmap *m, uint64_t lba, uint64_t len)
+{
+	assert_int_equal(extmap_remove(m, lba, len, NULL, NULL), 0);
+}
+
+/* The worst there is: in-order leaves of 255 entries, each thinned to the 192 it may not go below,
+ * and as many free nodes as are kept.  Then further, when leaves must join. */
 TEST(memory_of_thinned_leaves)
 {
 	struct extmap *m = extmap_new();
-	uint64_t n = 11 * MILLION / 8;
+	uint64_t leaves = 5556, n = leaves * 255, more = 560 * 255;
 
-	for (uint64_t i = 0; i < n; i++)
+	for (uint64_t i = 0; i < n + more; i++)
 		put(m, i * 8, 7);
-	for (uint64_t i = 0; i < n; i += 4)
-		assert_int_equal(extmap_remove(m, i * 8, 8, NULL, NULL), 0);
+	for (uint64_t i = 0; i < leaves; i++)
+		drop(m, i * 255 * 8, 63 * 8);
+	assert_int_equal(extmap_count(m), leaves * 192 + more);
+	drop(m, n * 8, more * 8);
+	assert_int_equal(extmap_count(m), leaves * 192);
 	check_memory(m);
-	for (uint64_t i = n; i < 3 * n; i++)
-		put(m, i * 8, 7);
-	for (uint64_t i = 0; i < 3 * n && extmap_count(m) > MILLION + 1; i++)
-		if (i % 25 != 0)
-			assert_int_equal(extmap_remove(m, i * 8, 8, NULL, NULL), 0);
+	assert_true(extmap_memory(m) > 23 * extmap_count(m));
+	for (uint64_t i = 0; i < leaves; i++)
+		drop(m, (i * 255 + 100) * 8, 11 * 8);
 	check_memory(m);
 	extmap_free(m);
 }

@@ -132,8 +132,7 @@ TEST(sums_follow_live_sectors_and_flags)
 	objmap_free(om);
 }
 
-/* --- against the model --------------------------------------------------------------------------
- */
+/* --- against the model --- */
 
 static unsigned model_find(const struct model *md, uint64_t seq)
 {
