@@ -237,7 +237,7 @@ static void segment_freed(struct pool_waiter *w)
 
 static uint32_t blocks_left_in_frame(const struct journal *j)
 {
-	if (!j->have_current)
+	if (!j->have_current || j->next_block >= pool_segment_blocks(j->pool))
 		return 0;
 	return j->frame_blocks - j->next_block % j->frame_blocks;
 }
