@@ -312,6 +312,7 @@ static void enqueue(struct cache *c, struct cache_req *r)
 void cache_read(struct cache *c, struct cache_req *r)
 {
 	assert(r->len_bytes && r->off_bytes + r->len_bytes <= r->ref.data_bytes);
+	assert(r->ref.header_bytes);
 	r->cache = c;
 	r->status = 0;
 	r->source = 0;
@@ -385,7 +386,7 @@ static void prefetch_cut(struct cache *c, struct cache_prefetch *p)
 
 void cache_prefetch(struct cache *c, struct cache_prefetch *p)
 {
-	assert(p->off_bytes + p->len_bytes <= p->ref.data_bytes);
+	assert(p->ref.header_bytes && p->off_bytes + p->len_bytes <= p->ref.data_bytes);
 	p->cache = c;
 	p->status = 0;
 	p->wanted_bytes = 0;

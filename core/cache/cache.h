@@ -38,6 +38,7 @@ struct object_ref {
 	char name[STORE_NAME_MAX];
 };
 
+/* Zero it once before the first use; it may then be reused without zeroing. */
 struct cache_req {
 	struct object_ref ref;
 	uint64_t off_bytes, len_bytes; /* in the object's data; multiples of 512 */
@@ -79,7 +80,8 @@ int cache_open(struct loop *l, struct pool *p, const struct config *cfg, struct 
  * polls the loop. */
 void cache_close(struct cache *c);
 
-/* Free without writing (after a simulated crash). */
+/* Free without writing (after a simulated crash); also every readahead and prefetch that was not
+ * freed before.  The pool must still be there. */
 void cache_drop(struct cache *c);
 
 /* True while a GET to this store is in flight, or one will follow: readahead and prefetch go on by
@@ -152,6 +154,7 @@ struct cache_resolver {
 };
 
 struct readahead;
+/* max_bytes 0: does nothing.  NULL when memory is out. */
 struct readahead *readahead_new(struct cache *c, struct cache_resolver *r, uint64_t max_bytes);
 void readahead_free(
 	struct readahead *ra); /* waits for nothing: prefetches in flight end by themselves */
@@ -163,7 +166,8 @@ struct prefetch;
 /* Starts streaming at once, at most `ahead_bytes` ahead of what the client has touched and `depth`
  * GETs in flight, each up to `get_bytes` of neighbouring profile data in one object (profile order
  * is object order in a reorganised image, so these are long).  Stops when the client leaves the
- * script: of the last 64 reads more than half were outside the profile.  Copies `ranges`. */
+ * script: of the last 64 reads more than half were outside the profile.  Copies `ranges`.
+ * get_bytes: at most 4 MiB (or a chunk, when that is more).  NULL when memory is out. */
 struct prefetch *prefetch_new(struct cache *c, struct cache_resolver *r,
 	const struct profile_range *ranges, uint32_t count, uint64_t ahead_bytes, uint32_t depth,
 	uint32_t get_bytes);

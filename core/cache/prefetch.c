@@ -342,8 +342,11 @@ void prefetch_free(struct prefetch *p)
 
 void prefetch_saw(struct prefetch *p, uint64_t lba, uint64_t len)
 {
-	bool inside = follow(p, lba, len);
+	bool inside;
 
+	if (p->stopped || p->next == p->count)
+		return;
+	inside = follow(p, lba, len);
 	p->outside = p->outside << 1 | !inside;
 	if (__builtin_popcountll(p->outside) > OUTSIDE_MAX)
 		p->stopped = true;

@@ -453,13 +453,15 @@ TEST(leaving_the_script_stops_it)
 		prefetch_saw(p, 10 * m.object_sectors + i * 8, 8); /* not in the profile */
 	assert_false(prefetch_done(p));
 	prefetch_saw(p, 10 * m.object_sectors, 8);
-	env_settle(&v);
+	think(&v, 200000); /* for what is in flight */
 	assert_true(prefetch_done(p));
 	gets = env_stats(&v).gets;
+	assert_true(env_stats(&v).prefetch_bytes < 4 * MIB);
 	for (uint32_t i = 20; i < 100; i++)
 		prefetch_saw(p, r[i].lba, 128);
 	env_settle(&v);
 	assert_int_equal(env_stats(&v).gets, gets);
+	assert_true(prefetch_done(p));
 	prefetch_free(p);
 	env_close(&v);
 }
