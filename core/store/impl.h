@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * impl.h - what the stores and filters of this folder share; nobody else includes it.
+ * impl.h - what stores and filters share: those of this folder, and the made-up one of reorg/.
  *
  * A store gets each request through ops->submit, with its private fields reset and its names checked,
  * and ends it with exactly one store_complete(), never from inside submit.
