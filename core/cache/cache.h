@@ -5,8 +5,11 @@
  *
  * One cache per context, shared by all its images.  Keys are immutable object identities (I12): an
  * entry is never stale and harmless to lose.  Rooms:
- *   rcache.c     chunks on the SSD: index, fill, second chance, summaries that survive a restart
- *   fetch.c      GETs: one per chunk however many wait for it; headers and CRC checks (I10)
+ *   cache.c      the facade: cuts requests at chunks, hits, queues
+ *   rcache.c     chunks on the SSD: fill, second chance; index.c: where they are
+ *   summary.c    what survives a restart
+ *   fetch.c      GETs: one per chunk however many wait for it; CRC checks (I10)
+ *   header.c     object headers: in memory, in the pool, or by a GET
  *   readahead.c  sequential streams of one image
  *   prefetch.c   follows a boot profile ahead of the guest
  *

@@ -118,10 +118,6 @@ struct hload {
 	uint8_t state, tries;
 };
 
-struct wait_list {
-	struct cache_req *first, **last;
-};
-
 struct runner; /* readahead and prefetch: freed when their last request is over */
 
 struct cache {
