@@ -97,8 +97,7 @@ static void record_trace(
 	struct trace_record r = {.submit_ns = p->submit_ns,
 		.complete_ns = now,
 		.offset_bytes = io->offset_bytes,
-		.len_bytes = io->len_bytes > UINT32_MAX ? UINT32_MAX / 512 * 512
-							: (uint32_t)io->len_bytes,
+		.len_bytes = io->len_bytes,
 		.op = ops[io->op],
 		.source = p->source,
 		.object = p->object,
