@@ -612,9 +612,8 @@ int destage_init(struct volume *v)
 	v->pace_timer.fire = pace_again;
 	v->pace = (struct store_pace){
 		.piece_bytes = (uint32_t)v->cfg.destage_piece_bytes, .pieces_in_flight = 1};
-	v->puts_max = v->cfg.destage_puts		? v->cfg.destage_puts
-		      : !strcmp(v->store->kind, "file") ? 1
-							: 4;
+	/* The file store makes PUTs that end together durable together, so a few beat one. */
+	v->puts_max = v->cfg.destage_puts ? v->cfg.destage_puts : !strcmp(v->store->kind, "file") ? 3 : 4;
 	if (v->puts_max > PUTS_MAX)
 		v->puts_max = PUTS_MAX;
 	v->scratch = extmap_new();
