@@ -52,8 +52,9 @@ struct piece *piece_get(struct cache *c, bool prefetch)
 
 	if (prefetch && c->pieces_out >= c->npieces / 4 * 3)
 		return NULL;
-	if (c->pieces_out == c->npieces && (!c->on || !rcache_cancel_fill(&c->rc)))
-		return NULL;
+	while (c->pieces_out == c->npieces) /* a cancelled fill may be a header's: no piece */
+		if (!c->on || !rcache_cancel_fill(&c->rc))
+			return NULL;
 	p = c->piece_free;
 	if (p) {
 		c->piece_free = p->next;
