@@ -48,7 +48,8 @@ note = $(if $(quiet),,@printf '  %-5s %s\n' $(1) $(patsubst $(O)/%,%,$@))
 lib_src  := $(wildcard core/sys/*.c core/store/*.c core/format/*.c core/map/*.c core/pool/*.c \
             core/journal/*.c core/cache/*.c core/volume/*.c core/image/*.c)
 tool_src := $(wildcard cli/*.c trace/*.c reorg/*.c results/*.c)
-test_src := $(wildcard $(addsuffix /test/test_*.c,core cli trace reorg results fio-engine))
+test_src := $(wildcard $(addsuffix /test/test_*.c,core cli trace reorg results fio-engine ci/runner))
+bench_src := $(wildcard ci/runner/*.c)
 fuzz_src := $(wildcard $(addsuffix /test/fuzz_*.c,core cli trace reorg results))
 test_lib := $(filter-out $(wildcard core/test/test_*.c core/test/fuzz_*.c core/test/bench_*.c),$(wildcard core/test/*.c))
 man_src  := $(wildcard docs/*.1 docs/*.3 docs/*.5)
@@ -134,8 +135,16 @@ $(engine_dir)/fio-lsvd.so: $(engine_dir)/lsvd.o $(O)/liblsvd.a fio-engine/engine
 	$(Q)$(CC) -shared -Wl,--version-script=fio-engine/engine.map -o $@ $< $(O)/liblsvd.a $(LIBS)
 	@ln -sf fio-lsvd.so $(engine_dir)/lsvd
 
+# The benchmark runner; its malloc that counts, and its main, are not for tests.
+bench_objs := $(call obj,$(filter-out cli/main.c,$(tool_src)) $(bench_src))
+$(O)/ci-bench: $(bench_objs) $(O)/liblsvd.a
+	$(call note,LD)
+	$(Q)$(CC) $(SAN) -o $@ $^ $(LIBS)
+bench-runner: $(O)/ci-bench  ## build what `make bench` runs
+
 # A test links everything but the tool's main, so that it can reach any room of the house.
-test_objs := $(call obj,$(test_lib) $(filter-out cli/main.c,$(tool_src)))
+test_objs := $(call obj,$(test_lib) $(filter-out cli/main.c,$(tool_src)) \
+             $(filter-out $(addprefix ci/runner/,main.c driver.c alloc.c),$(bench_src)))
 define test_rule
 $(O)/test/$(basename $(notdir $(1))): $(O)/$(basename $(1)).o $$(test_objs) $(O)/liblsvd.a
 	@mkdir -p $$(@D)
@@ -163,7 +172,7 @@ $(O)/bench/bench_%: $(O)/core/test/bench_%.o $(O)/liblsvd.a
 bench-micro: $(benches)  ## measure single modules
 	@for b in $(benches); do echo "$$(basename $$b)"; $$b || exit 1; done
 
-unit: $(tests)  ## build the unit tests
+unit: $(tests) $(if $(SAN),,$(O)/ci-bench)  ## build the unit tests
 fuzzers: $(patsubst %.c,$(O)/fuzz/%,$(notdir $(fuzz_src)))
 
 check: all unit lint-includes  ## quick tests: no network, no root, under a minute
@@ -175,7 +184,7 @@ test:  ## everything, with its set-up: packages when root, fio's headers
 bench:  ## benchmark this commit, with its set-up: PROFILE=quick or full
 	@ci/setup bench
 	@ci/fio-headers >/dev/null
-	@$(MAKE) --no-print-directory -s $(jobs) all
+	@$(MAKE) --no-print-directory -s $(jobs) all bench-runner
 	@O=$(O) ci/bench $(PROFILE)
 
 # Half the machine's checks run beside a compiler: use all cores unless the caller said how many.
@@ -206,7 +215,7 @@ lint:  ## what a compiler does not check: includes, sizes, shell, cppcheck
 
 fmt:  ## format the sources with clang-format
 	@command -v clang-format >/dev/null || { echo "make: no clang-format (package clang-format)" >&2; exit 1; }
-	find $(wildcard core cli trace reorg results fio-engine gateway) -name '*.[ch]' | xargs clang-format -i
+	find $(wildcard core cli trace reorg results fio-engine gateway ci/runner) -name '*.[ch]' | xargs clang-format -i
 
 setup:  ## install what building and testing needs (as root)
 	@ci/setup test

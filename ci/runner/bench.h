@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bench.h - the benchmark runner behind `ci/bench PROFILE`: what its rooms share.
+ *
+ *   main.c     options, the plan, the result file and the page
+ *   plan.c     parts with estimates, progress
+ *   workdir.c  the directory that is measured in, and its removal
+ *   child.c    child processes: fork, exec, time limit, no leftovers
+ *   samples.c  what was measured, by figure name, until it becomes the result file
+ *   fioout.c   fio's json+ output -> IOPS and percentiles
+ *   fiorun.c   job files, and one fio process
+ *   fio.c      the fio matrix and the sustained writes       (parts fio.*)
+ *   mem.c      memory pool and store, cost of tracing        (parts mem.*, trace)
+ *   driver.c   the loop that these two time, in a child process of its own
+ *   boot.c     boots in virtual and real time                (parts boot.*)
+ *   copy.c     import, export and reorg against cp           (part copy)
+ *
+ * A run is a list of parts.  Each part measures A B A B ... for `rounds` rounds and adds samples;
+ * a part that fails says so and the run goes on, and ends with exit code 1.
+ */
+#ifndef CI_RUNNER_BENCH_H
+#define CI_RUNNER_BENCH_H
+
+#include "results/schema.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define KIB 1024ull
+#define MIB (KIB * KIB)
+#define GIB (KIB * MIB)
+
+enum { BENCH_PATH = 3072 };
+
+struct bench;
+
+struct part {
+	char id[RESULTS_NAME_MAX + 1]; /* "fio.randwrite.4k.qd32": what --only matches */
+	double seconds;		       /* estimate for all rounds */
+	int (*run)(struct bench *b, const struct part *p, struct err *e);
+	unsigned first, count; /* the part's own: which of its cells */
+};
+
+struct samples {
+	struct sample *list;
+	size_t n, room;
+};
+
+/* What was made once and serves several parts; see fio.c. */
+enum prepared {
+	PREPARED_RAW = 1,
+	PREPARED_READ = 2,
+	PREPARED_WRITE = 4,
+	PREPARED_MIXED = 8,
+	PREPARED_SUSTAINED = 16
+};
+
+struct bench {
+	char o[BENCH_PATH];   /* the build folder, absolute */
+	char dir[BENCH_PATH]; /* this run's directory, absolute; children run in it */
+	const char *only;     /* glob over part ids, or NULL */
+	bool quick;
+	unsigned rounds;
+	unsigned prepared; /* enum prepared */
+	char *raw_options; /* job file lines of the raw side */
+	struct samples samples;
+	struct part *parts;
+	size_t nparts, at;
+	double begun_s, left_s; /* estimate of the parts after the running one */
+	bool tty;
+};
+
+/* ---- plan.c ---- */
+
+/* Adds a part when `only` lets it; `id` as printf.  Returns it, or NULL when it was left out. */
+struct part *plan_add(struct bench *b, double seconds,
+	int (*run)(struct bench *, const struct part *, struct err *), const char *fmt, ...)
+	PRINTF(4, 5);
+bool plan_wants(const struct bench *b, const char *id);
+
+/* One line about what just happened, with what is left: "[1:02, 2:40 left] text". */
+void say(struct bench *b, const char *fmt, ...) PRINTF(2, 3);
+/* What is going on now: overwritten on a terminal, nothing elsewhere. */
+void say_now(struct bench *b, const char *fmt, ...) PRINTF(2, 3);
+
+double now_s(void); /* monotonic */
+
+/* Runs all parts.  Returns how many failed; stops at an interrupt. */
+unsigned plan_run(struct bench *b);
+
+/* ---- samples.c ---- */
+
+/* One more sample of a figure.  `params` is stolen; that of the first sample counts.  A name that
+ * results/SCHEMA.md promises. */
+void sample(struct bench *b, const char *name, double value, json_t *params);
+/* A name of our own, with its unit and direction. */
+void sample_as(struct bench *b, const char *name, const char *unit,
+	enum results_direction direction, double value, json_t *params);
+/* Of the samples so far, NAN when there are none. */
+double sample_median(const struct bench *b, const char *name);
+int samples_store(const struct bench *b, struct results *r, struct err *e) MUST_CHECK;
+void samples_free(struct bench *b);
+
+/* ---- the parts ---- */
+void fio_parts(struct bench *b);
+void mem_parts(struct bench *b);
+void boot_parts(struct bench *b);
+void copy_parts(struct bench *b);
+
+/* `ci-bench driver ...`: see driver.c.  Returns an exit code. */
+int driver_main(int argc, char **argv);
+int boot_main(int argc, char **argv);
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * fiorun.h - one fio process: a job file of cells that run one after the other.
+ *
+ * Both sides get the same job but for the engine: LSVD's own with a file pool and a file store, or
+ * io_uring with O_DIRECT on a file of the same disk that was written in full before.  fio runs in
+ * the run's directory, so that no path of this machine is in a job file.
+ */
+#ifndef CI_RUNNER_FIORUN_H
+#define CI_RUNNER_FIORUN_H
+
+#include "ci/runner/bench.h"
+#include "ci/runner/fioout.h"
+
+enum side { SIDE_LSVD, SIDE_RAW, SIDES };
+
+/* One job of fio. */
+struct cell {
+	const char *rw; /* as fio spells it; randrw is 70 % reads */
+	unsigned bs_kib, qd;
+	bool fsync; /* after every write */
+};
+
+struct fio_run {
+	enum side side;
+	const char *image;     /* LSVD: "r" = image file:store/r, pool file:pool-r */
+	uint64_t region_bytes; /* of the image or file, from 0 */
+	uint64_t pool_bytes;   /* LSVD */
+	double runtime_s;      /* of each cell, by time */
+	uint64_t io_bytes;     /* instead: up to this much, runtime_s at most */
+	double ramp_s;
+	unsigned seed;	   /* of fio's random offsets: the same for both sides of a round */
+	const char *extra; /* more lines of [global]; may be NULL */
+	bool memory;	   /* LSVD: pool and store in memory, one processor */
+	bool stats;	   /* LSVD: want stats_json of each cell: run directory/stats-N.json */
+	const struct cell *cells;
+	unsigned n;
+};
+
+enum { FIO_CELLS_MAX = 16 };
+
+/* Runs it.  out[i] are the figures of cell i. */
+int fio_run(struct bench *b, const struct fio_run *r, struct fio_figures *out,
+	struct err *e) MUST_CHECK;
+
+/* How long it took from start to end, for the estimates. */
+double fio_run_seconds(const struct fio_run *r);
+
+/* "fio.randwrite.4k.qd32" */
+void cell_name(const struct cell *c, char *out, size_t size);
+
+#endif
