@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-enum { VERSION = 1, CRC_AT = 16 };
+enum { VERSION = 1, CRC_AT = 16, ROLES = 3 };
 
 static const char pool_magic[8] = "LSVDpool", segment_magic[8] = "LSVDpseg";
 
@@ -38,7 +38,8 @@ static int open_block(
 	if (!block_sealed(buf, SEGMENT_BLOCK, CRC_AT))
 		return err_set(e, -EBADMSG, "%s: checksum does not match", what);
 	get_zeroes(r, 6);
-	reader_take(r, 8);
+	reader_take(r, 4); /* CRC */
+	get_zeroes(r, 4);
 	return 0;
 }
 
@@ -54,6 +55,8 @@ void pool_header_encode(const struct pool_header *h, void *buf)
 	put_u16(&w, 0);
 	put_u64(&w, h->created_ns);
 	put_u64(&w, h->generation);
+	for (unsigned i = 0; i < POOL_OPENINGS; i++)
+		put_u64(&w, h->opening[i]);
 	finish(&w, buf);
 }
 
@@ -72,9 +75,13 @@ int pool_header_decode(const void *buf, struct pool_header *h, struct err *e)
 	get_zeroes(&r, 2);
 	h->created_ns = get_u64(&r);
 	h->generation = get_u64(&r);
+	for (unsigned i = 0; i < POOL_OPENINGS; i++)
+		h->opening[i] = get_u64(&r);
 	get_zeroes(&r, (size_t)(r.end - r.p));
-	if (r.bad || h->segment_bytes < 16 * SEGMENT_BLOCK || h->segment_bytes > 1u << 30 ||
-		h->segment_bytes & (h->segment_bytes - 1) || !h->segments || h->leg >= h->legs)
+	if (r.bad || h->segment_bytes < POOL_SEGMENT_BYTES_MIN ||
+		h->segment_bytes > POOL_SEGMENT_BYTES_MAX ||
+		h->segment_bytes & (h->segment_bytes - 1) || !h->segments || !h->generation ||
+		h->legs > POOL_HEADER_LEGS_MAX || h->leg >= h->legs)
 		return err_set(e, -EUCLEAN, "pool header: impossible values");
 	return 0;
 }
@@ -111,7 +118,7 @@ int segment_header_decode(const void *buf, const uint8_t pool_uuid[16], uint32_t
 	h->epoch = get_u64(&r);
 	h->first_seq = get_u64(&r);
 	get_zeroes(&r, (size_t)(r.end - r.p));
-	if (r.bad || h->role > 2 || h->index != index ||
+	if (r.bad || h->role >= ROLES || h->index != index ||
 		memcmp(h->pool_uuid, pool_uuid, 16)) /* I10 */
 		return err_set(e, -EUCLEAN, "segment header %u: of another pool or place", index);
 	return 0;

@@ -7,7 +7,14 @@
 
 #include <stdint.h>
 
-enum { SEGMENT_BLOCK = 4096 };
+enum { SEGMENT_BLOCK = 4096, POOL_OPENINGS = 32 };
+
+enum {
+	POOL_SEGMENT_BYTES_MIN = 256 << 10,
+	POOL_SEGMENT_BYTES_MAX = 1 << 30,
+	POOL_HEADER_LEGS_MAX = 2,
+	POOL_FIRST_BYTES_MAX = 1 << 20,
+};
 
 struct pool_header {
 	uint8_t uuid[16]; /* of the pool; the same on every leg */
@@ -15,7 +22,11 @@ struct pool_header {
 	uint32_t segments;
 	uint8_t leg, legs;
 	uint64_t created_ns; /* wall clock */
-	uint64_t generation; /* raised on every leg that is there, at every open */
+	uint64_t
+		generation; /* raised on every leg that is there, at every open; 1 the first time */
+	/* Random numbers, one per opening: [0] of this generation, [k] of generation - k.  A leg
+	 * whose [0] its fellow does not know was used on its own meanwhile. */
+	uint64_t opening[POOL_OPENINGS];
 };
 
 struct segment_header {
@@ -25,11 +36,17 @@ struct segment_header {
 	uint64_t alloc, epoch, first_seq;
 };
 
+/* Where segment 0 begins. */
+static inline uint64_t pool_first_bytes(uint64_t segment_bytes)
+{
+	return segment_bytes < POOL_FIRST_BYTES_MAX ? segment_bytes : POOL_FIRST_BYTES_MAX;
+}
+
 /* buf: SEGMENT_BLOCK bytes. */
 void pool_header_encode(const struct pool_header *h, void *buf);
 int pool_header_decode(const void *buf, struct pool_header *h, struct err *e) MUST_CHECK;
 void segment_header_encode(const struct segment_header *h, void *buf);
-/* Checks that it belongs to this pool and place. */
+/* Checks that it belongs to this pool and place (I10).  All: -EUCLEAN, -EBADMSG, -EPROTO. */
 int segment_header_decode(const void *buf, const uint8_t pool_uuid[16], uint32_t index,
 	struct segment_header *h, struct err *e) MUST_CHECK;
 

@@ -2,14 +2,15 @@
 /*
  * open.c - opening a pool: format a new leg, scan segment headers, bring a stale leg up to date.
  *
- * Happy path: read block 0 of each leg; all zero -> new leg, else decode.  The leg with the highest
- * generation leads; its segment headers say who owns what.  A leg that is new or was away (lower
- * generation) gets a copy of every journal segment, before the generation is raised on all legs.
+ * Happy path: read block 0 of each leg; blank -> new leg, else decode.  The leg with the highest
+ * generation leads; its segment headers, and those of legs that were with it, say who owns what.  A
+ * leg that is new or was away (lower generation) gets a copy of every journal segment, before the
+ * generation is raised on all legs.  Two legs that were each used without the other have told
+ * different stories since: refused.
  */
 #include "pool/pool_impl.h"
 
 #include "format/block.h"
-#include "format/segment.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -19,14 +20,14 @@
 enum {
 	SCAN_DEPTH = 32,
 	SEGMENTS_MIN = 8,
-	SEGMENT_BYTES_MIN = 256 << 10,
-	FIRST_MAX = 1 << 20,
-	COPY_BLOCKS = 64
+	COPY_BYTES = 256 << 10,	 /* divides every segment */
+	BLANK_BYTES = 256 << 10, /* so much is zero on a device that nobody uses */
 };
 
 struct leg_state {
 	struct pool_header header;
-	bool fresh; /* nothing on it yet */
+	bool fresh;   /* nothing on it yet */
+	bool in_sync; /* it was there when the pool was last open */
 };
 
 /* One blocking request to one device at an absolute place. */
@@ -76,13 +77,17 @@ static int leg_io(struct bdev *d, enum bdev_op op, uint64_t at, void *buf, size_
 
 /* ---- block 0 ---- */
 
+/* `buf` has room for BLANK_BYTES.  Beginnings of other formats (a btrfs, an ISO image ...) may lie
+ * behind a block of zeroes. */
 static int read_leg_header(struct bdev *d, struct leg_state *st, void *buf, struct err *e)
 {
-	int rc = leg_io(d, BDEV_READ, 0, buf, POOL_BLOCK);
+	size_t len =
+		d->size_bytes < BLANK_BYTES ? d->size_bytes / POOL_BLOCK * POOL_BLOCK : BLANK_BYTES;
+	int rc = leg_io(d, BDEV_READ, 0, buf, len);
 
 	if (rc < 0)
 		return err_set(e, rc, "pool '%s': read header: %s", d->url, strerror(-rc));
-	st->fresh = block_is_zero(buf, POOL_BLOCK);
+	st->fresh = block_is_zero(buf, len);
 	if (st->fresh)
 		return 0;
 	rc = pool_header_decode(buf, &st->header, e);
@@ -104,16 +109,12 @@ static int write_leg_header(struct pool *p, unsigned leg, void *buf)
 		.generation = p->generation};
 
 	memcpy(h.uuid, p->uuid, 16);
+	memcpy(h.opening, p->opening, sizeof(h.opening));
 	pool_header_encode(&h, buf);
 	return leg_io(p->legs[leg], BDEV_WRITE, 0, buf, POOL_BLOCK);
 }
 
 /* ---- geometry ---- */
-
-static uint64_t first_bytes(uint64_t segment_bytes)
-{
-	return segment_bytes < FIRST_MAX ? segment_bytes : FIRST_MAX;
-}
 
 static uint64_t smallest_leg(const struct pool *p)
 {
@@ -129,14 +130,14 @@ static int choose_geometry(struct pool *p, const struct config *cfg, struct err 
 {
 	uint64_t size = smallest_leg(p), seg = cfg->pool_segment_bytes;
 
-	while (seg > SEGMENT_BYTES_MIN && size / seg < 2 * SEGMENTS_MIN + 1)
+	while (seg > POOL_SEGMENT_BYTES_MIN && size / seg < 2 * SEGMENTS_MIN + 1)
 		seg /= 2;
-	if (size < first_bytes(seg) + SEGMENTS_MIN * seg)
+	if (size < pool_first_bytes(seg) + SEGMENTS_MIN * seg)
 		return err_set(e, -EINVAL,
 			"pool '%s': %" PRIu64 " bytes are too few; at least %" PRIu64 " are needed",
-			p->legs[0]->url, size, first_bytes(seg) + SEGMENTS_MIN * seg);
+			p->legs[0]->url, size, pool_first_bytes(seg) + SEGMENTS_MIN * seg);
 	p->segment_bytes = seg;
-	p->nsegs = (uint32_t)((size - first_bytes(seg)) / seg);
+	p->nsegs = (uint32_t)((size - pool_first_bytes(seg)) / seg);
 	for (unsigned i = 0; i < 16; i += 8) {
 		uint64_t v = loop_random(p->loop);
 
@@ -153,8 +154,9 @@ static int take_geometry(struct pool *p, const struct pool_header *h, struct err
 	p->generation = h->generation;
 	p->created_ns = h->created_ns;
 	memcpy(p->uuid, h->uuid, 16);
+	memcpy(p->opening, h->opening, sizeof(p->opening));
 	if (smallest_leg(p) <
-		first_bytes(h->segment_bytes) + (uint64_t)h->segments * h->segment_bytes)
+		pool_first_bytes(h->segment_bytes) + (uint64_t)h->segments * h->segment_bytes)
 		return err_set(e, -EUCLEAN, "pool '%s': shorter than its header says: truncated?",
 			p->legs[0]->url);
 	return 0;
@@ -162,7 +164,7 @@ static int take_geometry(struct pool *p, const struct pool_header *h, struct err
 
 static int allocate(struct pool *p)
 {
-	p->first_bytes = first_bytes(p->segment_bytes);
+	p->first_bytes = pool_first_bytes(p->segment_bytes);
 	p->seg_blocks = (uint32_t)(p->segment_bytes / POOL_BLOCK);
 	p->segs = calloc(p->nsegs, sizeof(*p->segs));
 	p->crc = calloc((size_t)p->nsegs * p->seg_blocks, sizeof(*p->crc));
@@ -175,50 +177,132 @@ static int allocate(struct pool *p)
 
 /* ---- the scan ---- */
 
-static void note_header(struct pool *p, struct segment *s, const void *buf)
-{
-	struct segment_header h;
+/* SCAN_DEPTH segment headers of every leg that is in sync. */
+struct scan {
+	struct pool *p;
+	const struct leg_state *st;
+	struct leg_io io[POOL_LEGS_MAX][SCAN_DEPTH];
+	uint8_t *blocks[POOL_LEGS_MAX];
+	struct err *err;
+};
 
-	/* Zeroes or damage: nobody's.  A journal whose header is lost had no acknowledged record in
-	 * it unless the device lost a completed write; then replay stops there, which it reports.
-	 */
-	if (segment_header_decode(buf, p->uuid, s->index, &h, NULL) < 0)
-		return;
-	s->role = h.role;
-	memcpy(s->owner, h.owner, 16);
-	s->epoch = h.epoch;
-	s->alloc = h.alloc;
-	s->first_seq = h.first_seq;
-	if (h.alloc > p->last_alloc)
-		p->last_alloc = h.alloc;
+static void note_header(struct pool *p, struct segment *s, const struct segment_header *h)
+{
+	s->role = h->role;
+	memcpy(s->owner, h->owner, 16);
+	s->epoch = h->epoch;
+	s->alloc = h->alloc;
+	s->first_seq = h->first_seq;
+	if (h->alloc > p->last_alloc)
+		p->last_alloc = h->alloc;
 }
 
-static int scan(struct pool *p, unsigned leg, struct err *e)
+static uint64_t header_at(const struct pool *p, uint32_t index)
 {
-	struct leg_io io[SCAN_DEPTH];
-	uint8_t *headers;
-	uint32_t n;
+	return p->first_bytes + (uint64_t)index * p->segment_bytes;
+}
+
+/* A leg that tells another story about a journal is told the one that counts. */
+static int mend_header(struct scan *sc, uint32_t i, uint32_t index, unsigned good,
+	const bool journal[POOL_LEGS_MAX])
+{
+	struct pool *p = sc->p;
+	uint8_t *block = sc->blocks[good] + (size_t)i * POOL_BLOCK;
+
+	for (unsigned leg = 0; leg < p->nlegs; leg++) {
+		int rc;
+
+		if (!sc->st[leg].in_sync || leg == good || (!journal[leg] && !journal[good]) ||
+			!memcmp(sc->blocks[leg] + (size_t)i * POOL_BLOCK, block, POOL_BLOCK))
+			continue;
+		rc = leg_io(p->legs[leg], BDEV_WRITE, header_at(p, index), block, POOL_BLOCK);
+		if (rc < 0)
+			return err_set(sc->err, rc, "pool '%s': write segment header %u: %s",
+				p->legs[leg]->url, index, strerror(-rc));
+	}
+	return 0;
+}
+
+/* The valid header with the highest allocation number tells.  None (zeroes or damage): nobody's.
+ * A journal whose header is lost had no acknowledged record in it unless the device lost a
+ * completed write; then replay stops there, which it reports. */
+static int judge_header(struct scan *sc, uint32_t i, uint32_t index)
+{
+	struct pool *p = sc->p;
+	struct segment_header h, best = {0};
+	bool journal[POOL_LEGS_MAX] = {false}, any = false;
+	unsigned good = 0;
+
+	for (unsigned leg = 0; leg < p->nlegs; leg++) {
+		if (!sc->st[leg].in_sync ||
+			segment_header_decode(sc->blocks[leg] + (size_t)i * POOL_BLOCK, p->uuid,
+				index, &h, NULL) < 0)
+			continue;
+		journal[leg] = h.role == SEGMENT_JOURNAL;
+		if (any && h.alloc <= best.alloc)
+			continue;
+		any = true;
+		best = h;
+		good = leg;
+	}
+	if (!any)
+		return 0;
+	note_header(p, &p->segs[index], &best);
+	return mend_header(sc, i, index, good, journal);
+}
+
+static int read_headers(struct scan *sc, uint32_t at, uint32_t n)
+{
+	struct pool *p = sc->p;
+	uint32_t bad[SCAN_DEPTH] = {0}, legs = 0;
 	int rc = 0;
 
-	if (posix_memalign((void **)&headers, POOL_BLOCK, (size_t)SCAN_DEPTH * POOL_BLOCK))
-		return -ENOMEM;
-	for (uint32_t at = 0; at < p->nsegs; at += n) {
-		n = p->nsegs - at < SCAN_DEPTH ? p->nsegs - at : SCAN_DEPTH;
-		for (uint32_t i = 0; i < n; i++)
-			leg_io_start(&io[i], p->legs[leg], BDEV_READ,
-				p->first_bytes + (uint64_t)(at + i) * p->segment_bytes,
-				headers + (size_t)i * POOL_BLOCK, POOL_BLOCK);
-		for (uint32_t i = 0; i < n; i++) {
-			int status = leg_io_wait(&io[i], p->loop);
+	for (unsigned leg = 0; leg < p->nlegs; leg++)
+		legs += sc->st[leg].in_sync;
+	for (unsigned leg = 0; leg < p->nlegs; leg++)
+		for (uint32_t i = 0; sc->st[leg].in_sync && i < n; i++)
+			leg_io_start(&sc->io[leg][i], p->legs[leg], BDEV_READ, header_at(p, at + i),
+				sc->blocks[leg] + (size_t)i * POOL_BLOCK, POOL_BLOCK);
+	for (unsigned leg = 0; leg < p->nlegs; leg++) {
+		for (uint32_t i = 0; sc->st[leg].in_sync && i < n; i++) {
+			int status = leg_io_wait(&sc->io[leg][i], p->loop);
 
-			if (status < 0 && rc == 0)
-				rc = err_set(e, status, "pool '%s': read segment header %u: %s",
-					p->legs[leg]->url, at + i, strerror(-status));
 			if (status == 0)
-				note_header(p, &p->segs[at + i], headers + (size_t)i * POOL_BLOCK);
+				continue;
+			memset(sc->blocks[leg] + (size_t)i * POOL_BLOCK, 0, POOL_BLOCK);
+			if (++bad[i] == legs && rc == 0)
+				rc = err_set(sc->err, status,
+					"pool '%s': read segment header %u: %s", p->legs[leg]->url,
+					at + i, strerror(-status));
 		}
 	}
-	free(headers);
+	return rc;
+}
+
+static int scan(struct pool *p, const struct leg_state *st, struct err *e)
+{
+	struct scan *sc = calloc(1, sizeof(*sc));
+	uint32_t n;
+	int rc = sc ? 0 : -ENOMEM;
+
+	for (unsigned leg = 0; rc == 0 && leg < p->nlegs; leg++)
+		if (posix_memalign(
+			    (void **)&sc->blocks[leg], POOL_BLOCK, (size_t)SCAN_DEPTH * POOL_BLOCK))
+			rc = -ENOMEM;
+	if (rc == 0) {
+		sc->p = p;
+		sc->st = st;
+		sc->err = e;
+	}
+	for (uint32_t at = 0; rc == 0 && at < p->nsegs; at += n) {
+		n = p->nsegs - at < SCAN_DEPTH ? p->nsegs - at : SCAN_DEPTH;
+		rc = read_headers(sc, at, n);
+		for (uint32_t i = 0; rc == 0 && i < n; i++)
+			rc = judge_header(sc, i, at + i);
+	}
+	for (unsigned leg = 0; sc && leg < p->nlegs; leg++)
+		free(sc->blocks[leg]);
+	free(sc);
 	return rc;
 }
 
@@ -227,14 +311,13 @@ static int scan(struct pool *p, unsigned leg, struct err *e)
 static int copy_segment(
 	struct pool *p, const struct segment *s, unsigned from, unsigned to, void *buf)
 {
-	uint64_t at = p->first_bytes + s->index * p->segment_bytes;
-	size_t piece = (size_t)COPY_BLOCKS * POOL_BLOCK;
+	uint64_t at = header_at(p, s->index);
 	int rc = 0;
 
-	for (uint64_t off = 0; rc == 0 && off < p->segment_bytes; off += piece) {
-		rc = leg_io(p->legs[from], BDEV_READ, at + off, buf, piece);
+	for (uint64_t off = 0; rc == 0 && off < p->segment_bytes; off += COPY_BYTES) {
+		rc = leg_io(p->legs[from], BDEV_READ, at + off, buf, COPY_BYTES);
 		if (rc == 0)
-			rc = leg_io(p->legs[to], BDEV_WRITE, at + off, buf, piece);
+			rc = leg_io(p->legs[to], BDEV_WRITE, at + off, buf, COPY_BYTES);
 	}
 	return rc;
 }
@@ -245,16 +328,14 @@ static int resync(struct pool *p, unsigned from, unsigned to, struct err *e)
 	void *buf;
 	int rc = 0;
 
-	if (posix_memalign(&buf, POOL_BLOCK, (size_t)COPY_BLOCKS * POOL_BLOCK))
+	if (posix_memalign(&buf, POOL_BLOCK, COPY_BYTES))
 		return -ENOMEM;
 	for (uint32_t i = 0; rc == 0 && i < p->nsegs; i++) {
-		uint64_t at = p->first_bytes + i * p->segment_bytes;
-
 		if (p->segs[i].role == SEGMENT_JOURNAL) {
 			rc = copy_segment(p, &p->segs[i], from, to, buf);
 		} else {
 			memset(buf, 0, POOL_BLOCK);
-			rc = leg_io(p->legs[to], BDEV_WRITE, at, buf, POOL_BLOCK);
+			rc = leg_io(p->legs[to], BDEV_WRITE, header_at(p, i), buf, POOL_BLOCK);
 		}
 	}
 	if (rc == 0)
@@ -281,8 +362,16 @@ static void collect_free(struct pool *p)
 			pool_push_free(p, &p->segs[i]);
 }
 
-static int find_leader(
-	const struct pool *p, const struct leg_state *st, unsigned *leader, struct err *e)
+/* The generation that `old` last saw: did the pool live through it, too? */
+static bool knows(const struct pool_header *h, const struct pool_header *old)
+{
+	uint64_t age = h->generation - old->generation;
+
+	return age >= POOL_OPENINGS || h->opening[age] == old->opening[0];
+}
+
+/* 1 and the leg that was there last, 0 when all are new, or -EUCLEAN. */
+static int find_leader(const struct pool *p, struct leg_state *st, unsigned *leader, struct err *e)
 {
 	bool any = false;
 
@@ -296,7 +385,48 @@ static int find_leader(
 			*leader = i;
 		any = true;
 	}
+	for (unsigned i = 0; any && i < p->nlegs; i++) {
+		if (st[i].fresh)
+			continue;
+		if (!knows(&st[*leader].header, &st[i].header))
+			return err_set(e, -EUCLEAN,
+				"'%s' and '%s' were each used without the other, so their journals "
+				"differ; remove the one that counts less",
+				p->legs[*leader]->url, p->legs[i]->url);
+		st[i].in_sync = st[i].header.generation == st[*leader].header.generation;
+	}
 	return any;
+}
+
+static int bring_up_to_date(
+	struct pool *p, const struct leg_state *st, unsigned leader, struct err *e)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < p->nlegs; i++)
+		if (!st[i].in_sync)
+			rc = resync(p, leader, i, e);
+	if (!st[0].in_sync || st[0].header.leg != 0)
+		forget_cache(p);
+	return rc;
+}
+
+/* From here on a leg that is away now is behind. */
+static int begin_generation(struct pool *p, void *block, struct err *e)
+{
+	p->generation++;
+	memmove(p->opening + 1, p->opening, (POOL_OPENINGS - 1) * sizeof(p->opening[0]));
+	p->opening[0] = loop_random(p->loop);
+	for (unsigned i = 0; i < p->nlegs; i++) {
+		int rc = write_leg_header(p, i, block);
+
+		if (rc == 0)
+			rc = leg_io(p->legs[i], BDEV_FLUSH, 0, NULL, 0);
+		if (rc < 0)
+			return err_set(e, rc, "pool '%s': write header: %s", p->legs[i]->url,
+				strerror(-rc));
+	}
+	return 0;
 }
 
 static int load(struct pool *p, const struct config *cfg, void *block, struct err *e)
@@ -317,24 +447,13 @@ static int load(struct pool *p, const struct config *cfg, void *block, struct er
 	if (rc == 0)
 		rc = allocate(p);
 	if (rc == 0 && found)
-		rc = scan(p, leader, e);
-	for (unsigned i = 0; rc == 0 && found && i < p->nlegs; i++)
-		if (i != leader &&
-			(st[i].fresh || st[i].header.generation < st[leader].header.generation)) {
-			rc = resync(p, leader, i, e);
-			if (i == 0)
-				forget_cache(p);
-		}
-	p->generation++;
-	for (unsigned i = 0; rc == 0 && i < p->nlegs; i++) {
-		rc = write_leg_header(p, i, block);
-		if (rc == 0)
-			rc = leg_io(p->legs[i], BDEV_FLUSH, 0, NULL, 0);
-		if (rc < 0)
-			err_set(e, rc, "pool '%s': write header: %s", p->legs[i]->url,
-				strerror(-rc));
-	}
-	collect_free(p);
+		rc = scan(p, st, e);
+	if (rc == 0 && found)
+		rc = bring_up_to_date(p, st, leader, e);
+	if (rc == 0)
+		rc = begin_generation(p, block, e);
+	if (rc == 0)
+		collect_free(p);
 	return rc;
 }
 
@@ -345,7 +464,7 @@ int pool_open_on(struct loop *l, struct bdev **legs, unsigned nlegs, const struc
 	void *block = NULL;
 	int rc = -ENOMEM;
 
-	if (!p || posix_memalign(&block, POOL_BLOCK, POOL_BLOCK))
+	if (!p || posix_memalign(&block, POOL_BLOCK, BLANK_BYTES))
 		goto out;
 	p->loop = l;
 	p->nlegs = nlegs;
@@ -383,20 +502,4 @@ int pool_open(struct loop *l, const struct config *cfg, struct pool **out, struc
 		}
 	}
 	return pool_open_on(l, legs, n, cfg, out, e);
-}
-
-void pool_drop(struct pool *p)
-{
-	memset(p->legs, 0, sizeof(p->legs));
-	pool_close(p);
-}
-
-void pool_close(struct pool *p)
-{
-	for (unsigned i = 0; i < p->nlegs; i++)
-		if (p->legs[i])
-			bdev_close(p->legs[i]);
-	free(p->segs);
-	free(p->crc);
-	free(p);
 }

@@ -8,7 +8,6 @@
  */
 #include "pool/pool_impl.h"
 
-#include "format/segment.h"
 #include "sys/container.h"
 #include "sys/crc.h"
 
@@ -197,7 +196,8 @@ static void read_done(struct bdev_req *r, int status)
 		submit_leg(io, leg + 1, BDEV_READ, read_done);
 		return;
 	}
-	io->seg->pins--;
+	if (--io->seg->pins == 0)
+		pool_poke(p);
 	io->done(io, status);
 }
 
@@ -317,36 +317,73 @@ static struct segment *pop_free(struct pool *p)
 	return s;
 }
 
+static struct header_buf *take_buf(struct pool *p)
+{
+	struct header_buf *b = p->free_bufs;
+
+	if (b) {
+		p->free_bufs = b->next_free;
+		return b;
+	}
+	if (posix_memalign((void **)&b, POOL_BLOCK, sizeof(*b)))
+		return NULL;
+	b->next_all = p->header_bufs;
+	p->header_bufs = b;
+	return b;
+}
+
+static void free_bufs(struct pool *p)
+{
+	while (p->header_bufs) {
+		struct header_buf *b = p->header_bufs;
+
+		p->header_bufs = b->next_all;
+		free(b);
+	}
+}
+
+static void put_free(struct pool *p, struct segment *s)
+{
+	pool_push_free(p, s);
+	pool_poke(p);
+}
+
 static void header_done(struct bdev_req *r, int status)
 {
 	unsigned leg;
 	struct pool_io *io = io_of(r, &leg);
 
-	if (io->pending == 1)
-		free(io->buf);
+	if (io->pending == 1) {
+		struct header_buf *b = io->buf;
+
+		b->next_free = io->pool->free_bufs;
+		io->pool->free_bufs = b;
+		if (io->giving)
+			put_free(io->pool, io->seg);
+	}
 	leg_done(r, status);
 }
 
-/* Headers go to every leg, whatever the role, so that each leg alone tells who owns what.  The
- * memory is allocated: once per segment, not per I/O. */
-static int write_header(struct pool *p, struct segment *s, struct pool_io *io)
+/* Headers go to every leg, whatever the role, so that each leg alone tells who owns what. */
+static int write_header(struct pool *p, struct segment *s, struct pool_io *io, bool giving)
 {
 	struct segment_header h = {.index = s->index,
 		.role = s->role,
 		.alloc = s->alloc,
 		.epoch = s->epoch,
 		.first_seq = s->first_seq};
-	void *buf;
+	struct header_buf *b = take_buf(p);
 
-	if (posix_memalign(&buf, POOL_BLOCK, POOL_BLOCK))
+	if (!b)
 		return -ENOMEM;
 	memcpy(h.pool_uuid, p->uuid, 16);
 	memcpy(h.owner, s->owner, 16);
-	segment_header_encode(&h, buf);
+	segment_header_encode(&h, b->block);
 	io->seg = s;
 	io->block = 0;
 	io->blocks = 1;
-	begin(p, io, buf);
+	io->giving = giving;
+	begin(p, io, b);
 	io->pending = (uint8_t)p->nlegs;
 	for (unsigned i = 0; i < p->nlegs; i++)
 		submit_leg(io, i, BDEV_WRITE, header_done);
@@ -369,7 +406,7 @@ int pool_take(struct pool *p, enum segment_role role, const uint8_t owner[16], u
 	s->first_seq = first_seq;
 	memset(crc_slot(p, s, 0), 0, p->seg_blocks * sizeof(uint32_t));
 	*out = s;
-	if (write_header(p, s, io) < 0) {
+	if (write_header(p, s, io, false) < 0) {
 		pool_give(p, s);
 		return -ENOMEM;
 	}
@@ -392,20 +429,30 @@ static void wake_waiters(struct loop_task *t)
 	}
 }
 
-void pool_give(struct pool *p, struct segment *s)
+void pool_poke(struct pool *p)
 {
-	assert(s->role != SEGMENT_FREE && s->pins == 0);
-	pool_push_free(p, s);
 	if (p->waiters)
 		loop_defer(p->loop, &p->wake_task);
 }
 
+void pool_give(struct pool *p, struct segment *s)
+{
+	assert(s->role != SEGMENT_FREE && s->pins == 0);
+	put_free(p, s);
+}
+
 int pool_give_durably(struct pool *p, struct segment *s, struct pool_io *io)
 {
-	pool_give(p, s);
+	assert(s->role != SEGMENT_FREE && s->pins == 0);
+	s->role = SEGMENT_FREE;
 	memset(s->owner, 0, 16);
+	s->epoch = s->first_seq = 0;
 	s->alloc = ++p->last_alloc;
-	return write_header(p, s, io);
+	/* Free for others only when the header is there, lest it overtake the next owner's. */
+	if (write_header(p, s, io, true) == 0)
+		return 0;
+	put_free(p, s);
+	return -ENOMEM;
 }
 
 void pool_wait(struct pool *p, struct pool_waiter *w)
@@ -437,6 +484,22 @@ void pool_init_lists(struct pool *p)
 	p->free_tail = &p->free;
 	p->waiters_tail = &p->waiters;
 	p->wake_task.run = wake_waiters;
+}
+
+void pool_drop(struct pool *p)
+{
+	free_bufs(p);
+	free(p->segs);
+	free(p->crc);
+	free(p);
+}
+
+void pool_close(struct pool *p)
+{
+	for (unsigned i = 0; i < p->nlegs; i++)
+		if (p->legs[i])
+			bdev_close(p->legs[i]);
+	pool_drop(p);
 }
 
 static int by_alloc(const void *a, const void *b)

@@ -69,7 +69,7 @@ struct pool_io {
 	struct bdev_req leg[POOL_LEGS_MAX];
 	struct iovec iov[POOL_LEGS_MAX];
 	uint8_t pending;
-	bool raw, pending_wait;
+	bool raw, giving, pending_wait;
 	int status;
 	void *buf;
 };
@@ -87,7 +87,7 @@ int pool_open(
 	struct loop *l, const struct config *cfg, struct pool **out, struct err *e) MUST_CHECK;
 
 /* The same on devices that are open already; takes them over, and closes them on failure too.
- * A device whose header block is all zeroes is formatted. */
+ * A device whose first 256 KiB are zeroes is formatted. */
 int pool_open_on(struct loop *l, struct bdev **legs, unsigned nlegs, const struct config *cfg,
 	struct pool **out, struct err *e) MUST_CHECK;
 
@@ -116,12 +116,15 @@ int pool_take(struct pool *p, enum segment_role role, const uint8_t owner[16], u
 /* Give it back, now; pins must be 0.  Its header stays until somebody takes it. */
 void pool_give(struct pool *p, struct segment *s);
 
-/* Give it back and write a free header, so that a restart finds it free.  -ENOMEM: given, but done
- * will not be called. */
+/* Give it back and write a free header, so that a restart finds it free; nobody can take it before
+ * that is complete.  -ENOMEM: given, but done will not be called. */
 int pool_give_durably(struct pool *p, struct segment *s, struct pool_io *io) MUST_CHECK;
 
 void pool_wait(struct pool *p, struct pool_waiter *w);
 void pool_cancel_wait(struct pool *p, struct pool_waiter *w);
+
+/* A client says that it could give a segment now which it could not give before. */
+void pool_poke(struct pool *p);
 
 /* Write `io->blocks` blocks at `io->block` from `buf` (4 KiB aligned, valid until done); `crcs`
  * holds one CRC32C per block, or NULL to have them computed. */

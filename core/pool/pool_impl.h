@@ -3,7 +3,14 @@
 #ifndef LSVD_POOL_POOL_IMPL_H
 #define LSVD_POOL_POOL_IMPL_H
 
+#include "format/segment.h"
 #include "pool/pool.h"
+
+/* Memory for a header block on its way to the legs; kept for the next one. */
+struct header_buf {
+	uint8_t block[POOL_BLOCK];
+	struct header_buf *next_all, *next_free;
+};
 
 struct pool {
 	struct loop *loop;
@@ -11,6 +18,7 @@ struct pool {
 	unsigned nlegs;
 	uint8_t uuid[16];
 	uint64_t generation, created_ns;
+	uint64_t opening[POOL_OPENINGS];
 	uint64_t first_bytes; /* where segment 0 begins */
 	uint64_t segment_bytes;
 	uint32_t seg_blocks, nsegs, nfree;
@@ -21,6 +29,7 @@ struct pool {
 	struct pool_client *clients;
 	struct pool_waiter *waiters, **waiters_tail;
 	struct loop_task wake_task;
+	struct header_buf *header_bufs, *free_bufs;
 };
 
 void pool_init_lists(struct pool *p);
