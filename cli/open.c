@@ -115,6 +115,7 @@ static int use_memory(struct lsvd_config *cfg, enum cli_pool pool, char *why)
 		{"pool.mirror", ""},
 		{"pool.segment", "4M"},
 		{"cache.enabled", "false"},
+		{"cache.chunk", "1M"}, /* who reads without a cache reads much at once */
 	};
 	int rc = lsvd_config_set(
 		cfg, "pool.path", pool == CLI_POOL_NONE ? "mem:8M" : "mem:256M", why);
