@@ -2,24 +2,24 @@
 /*
  * build.c - copies an image in the order of a plan.
  *
- * Reads of up to PIECE bytes, several at once, go straight into the object that is being filled; as
- * they complete, in order, they are added to it.  While the reads of one object run, the objects
- * before it are being put.
+ * A ring of reads of up to PIECE_BYTES keeps the base's store busy; as they complete, in order,
+ * they are copied into the object being filled, while the objects before it are being put.
  */
 #include "reorg/build.h"
 
 #include "volume/bulk.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { READS = 16, PIECE_SECTORS = 2048 };
+enum { READS = 24, PIECE_BYTES = 1 << 20 };
 
 struct piece {
 	struct session_read r;
 	uint64_t lba, n;
+	uint8_t zone;
+	void *buf;
 };
 
 struct copy {
@@ -30,48 +30,30 @@ struct copy {
 	/* the next sectors to read */
 	size_t range;
 	uint64_t in_range;
-	/* what is left of the object being filled: where the next read goes */
-	uint8_t *buf;
-	uint64_t room_sectors;
 	/* in flight: a ring */
-	struct piece *ring;
+	struct piece ring[READS];
 	unsigned first, count;
+	uint8_t zone; /* of the object being filled */
 	uint64_t done_bytes;
 };
 
 /* ---- reading ---- */
 
-static bool all_submitted(const struct copy *c)
-{
-	return c->range == c->plan->n;
-}
-
-/* Does a zone begin at the next read?  Then an object does. */
-static bool at_cut(const struct copy *c)
-{
-	const struct plan_range *x = &c->plan->ranges[c->range];
-
-	return c->range && !c->in_range && x->zone != x[-1].zone;
-}
-
 static int submit_one(struct copy *c)
 {
 	const struct plan_range *x = &c->plan->ranges[c->range];
 	struct piece *p = &c->ring[(c->first + c->count) % READS];
-	uint64_t n = x->len - c->in_range;
+	uint64_t left = x->len - c->in_range;
 	int rc;
 
-	n = n < PIECE_SECTORS ? n : PIECE_SECTORS;
-	n = n < c->room_sectors ? n : c->room_sectors;
 	p->lba = x->lba + c->in_range;
-	p->n = n;
-	rc = session_submit(c->base, &p->r, p->lba, n, c->buf);
+	p->n = left < PIECE_BYTES / 512 ? left : PIECE_BYTES / 512;
+	p->zone = x->zone;
+	rc = session_submit(c->base, &p->r, p->lba, p->n, p->buf);
 	if (rc < 0)
 		return rc;
 	c->count++;
-	c->buf += n * 512;
-	c->room_sectors -= n;
-	c->in_range += n;
+	c->in_range += p->n;
 	if (c->in_range == x->len) {
 		c->range++;
 		c->in_range = 0;
@@ -79,27 +61,11 @@ static int submit_one(struct copy *c)
 	return 0;
 }
 
-/* Begin to fill what the object has room for; nothing is in flight. */
-static int next_window(struct copy *c, struct err *e)
-{
-	uint64_t room = UINT64_MAX;
-	int rc = at_cut(c) ? bulk_cut(c->bulk, e) : 0;
-
-	if (rc)
-		return rc;
-	c->buf = bulk_buffer(c->bulk, &room);
-	c->room_sectors = room / 512;
-	return c->buf && room >= 512 ? 0 : err_set(e, -ENOMEM, "out of memory");
-}
-
 static int submit_more(struct copy *c, struct err *e)
 {
 	int rc = 0;
 
-	if (!c->count && !all_submitted(c) && (!c->room_sectors || at_cut(c)))
-		rc = next_window(c, e);
-	while (!rc && c->count < READS && !all_submitted(c) && c->room_sectors &&
-		(!at_cut(c) || !c->count)) {
+	while (!rc && c->count < READS && c->range < c->plan->n) {
 		rc = submit_one(c);
 		if (rc)
 			err_set(e, rc, "read: %s", err_text(NULL, rc));
@@ -107,7 +73,7 @@ static int submit_more(struct copy *c, struct err *e)
 	return rc;
 }
 
-/* ---- adding ---- */
+/* ---- writing ---- */
 
 static int take_one(struct copy *c, struct err *e)
 {
@@ -119,14 +85,11 @@ static int take_one(struct copy *c, struct err *e)
 	if (rc)
 		return err_set(e, rc, "read sectors %" PRIu64 " to %" PRIu64 ": %s", p->lba,
 			p->lba + p->n - 1, err_text(NULL, rc));
+	if (p->zone != c->zone) /* a zone begins with an object of its own */
+		rc = bulk_cut(c->bulk, e);
+	c->zone = p->zone;
 	c->done_bytes += p->n * 512;
-	return bulk_add(c->bulk, p->lba, p->n, e);
-}
-
-static void drain(struct copy *c)
-{
-	for (; c->count; c->count--, c->first = (c->first + 1) % READS)
-		session_wait(c->base->s, &c->ring[c->first].r); /* after a failure */
+	return rc ? rc : bulk_write(c->bulk, p->lba, p->buf, p->n * 512, e);
 }
 
 static int copy_all(struct copy *c, struct err *e)
@@ -142,8 +105,34 @@ static int copy_all(struct copy *c, struct err *e)
 		if (c->w->progress)
 			c->w->progress(c->w->arg, c->done_bytes);
 	}
-	drain(c);
+	for (; c->count; c->count--, c->first = (c->first + 1) % READS)
+		session_wait(c->base->s, &c->ring[c->first].r); /* after a failure */
 	return rc;
+}
+
+static void free_copy(struct copy *c)
+{
+	for (unsigned i = 0; c && i < READS; i++)
+		free(c->ring[i].buf);
+	free(c);
+}
+
+static struct copy *new_copy(
+	struct session_image *base, const struct plan *plan, const struct reorg_watch *w)
+{
+	struct copy *c = calloc(1, sizeof(*c));
+	bool ok = c;
+
+	for (unsigned i = 0; ok && i < READS; i++)
+		ok = (c->ring[i].buf = aligned_alloc(4096, PIECE_BYTES)) != NULL;
+	if (!ok) {
+		free_copy(c);
+		return NULL;
+	}
+	c->base = base;
+	c->plan = plan;
+	c->w = w;
+	return c;
 }
 
 /* ---- the whole ---- */
@@ -168,21 +157,20 @@ int reorg_build(struct session_image *base, struct store *store, const char *nam
 	const struct plan *plan, uint64_t object_bytes, const struct reorg_watch *w, struct err *e)
 {
 	struct bulk_options o = {.created_ns = base->created_ns, .object_bytes = object_bytes};
-	struct copy c = {.base = base, .plan = plan, .w = w};
+	struct copy *c = new_copy(base, plan, w);
 	int rc;
 
-	derive_uuid(base, plan, object_bytes, o.uuid);
-	c.ring = calloc(READS, sizeof(*c.ring));
-	if (!c.ring)
+	if (!c)
 		return err_set(e, -ENOMEM, "out of memory");
-	rc = bulk_begin(store, name, base->size_sectors * 512, &o, &c.bulk, e);
+	derive_uuid(base, plan, object_bytes, o.uuid);
+	rc = bulk_begin(store, name, base->size_sectors * 512, &o, &c->bulk, e);
 	if (!rc) {
-		rc = copy_all(&c, e);
+		rc = copy_all(c, e);
 		if (rc)
-			bulk_abort(c.bulk);
+			bulk_abort(c->bulk);
 		else
-			rc = bulk_finish(c.bulk, plan->profile, plan->profile_n, e);
+			rc = bulk_finish(c->bulk, plan->profile, plan->profile_n, e);
 	}
-	free(c.ring);
+	free_copy(c);
 	return rc ? err_wrap(e, rc, "make image '%s'", name) : 0;
 }

@@ -43,11 +43,14 @@ struct passing {
 
 void synth_fill(void *buf, uint64_t lba, uint64_t sectors)
 {
-	uint64_t *w = buf;
+	uint8_t *p = buf; /* of any alignment */
 
-	for (; sectors; sectors--, lba++, w += WORDS)
-		for (uint64_t i = 0; i < WORDS; i++)
-			w[i] = (lba + 1) * 0x9e3779b97f4a7c15u + i * 0x0101010101010101u;
+	for (; sectors; sectors--, lba++, p += SECTOR)
+		for (uint64_t i = 0; i < WORDS; i++) {
+			uint64_t w = (lba + 1) * 0x9e3779b97f4a7c15u + i * 0x0101010101010101u;
+
+			memcpy(p + 8 * i, &w, 8);
+		}
 }
 
 bool synth_is(const void *buf, uint64_t lba)
