@@ -58,7 +58,9 @@ static int open_legs(
 	while (*n)
 		bdev_close(legs[--*n]);
 	return err_wrap(e, rc,
-		"'%s' was not closed cleanly, so its newest data is in the pool's journal", image);
+		"'%s' was not closed cleanly, so its newest data is in the journal of its pool "
+		"(name it with --pool)",
+		image);
 }
 
 int session_open(struct session *s, struct lsvd_config *cfg, const char *image, struct err *e)
@@ -128,6 +130,7 @@ int session_open_image(struct session *s, const char *url, struct session_image 
 	free(sb);
 	if (rc) {
 		store_close(i->store);
+		*i = (struct session_image){0};
 		return err_wrap(e, rc, "open image '%s'", url);
 	}
 	i->size_sectors = lsvd_image_size(i->img) / 512;
