@@ -42,7 +42,7 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 		return 0;
 	case OPT_SET:
 		if (!strchr(arg, '='))
-			argp_error(s, "--set wants KEY=VALUE, not '%s'", arg);
+			argp_error(s, "--set wants KEY=VALUE");
 		if (!strncmp(arg, "pool.path=", 10))
 			o->pool_given = true;
 		keep(s, 's', arg);
@@ -112,9 +112,7 @@ static bool in_memory(const struct cli_open *o, enum cli_pool pool, struct lsvd_
 static int use_memory(struct lsvd_config *cfg, enum cli_pool pool, char *why)
 {
 	static const char *const pairs[][2] = {
-		{"pool.mirror", ""},
-		{"pool.segment", "4M"},
-		{"cache.enabled", "false"},
+		{"pool.mirror", ""}, {"pool.segment", "4M"}, {"cache.enabled", "false"},
 		{"cache.chunk", "1M"}, /* who reads without a cache reads much at once */
 	};
 	int rc = lsvd_config_set(

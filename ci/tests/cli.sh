@@ -119,9 +119,10 @@ configuration() {
 	rm "$XDG_CONFIG_HOME/lsvd/lsvd.json"
 }
 
-# compile FILE.c -> FILE
+# compile FILE.c -> FILE; SAN: the sanitizers that the library was built with
 compile() {
-	${CC:-gcc} -Wall -Werror -Icore -o "${1%.c}" "$1" "$O/liblsvd.a" -luring -ljansson -lisal -lpthread -lm > "$out" 2>&1 || { show; return 1; }
+	# shellcheck disable=SC2086
+	${CC:-gcc} -Wall -Werror ${SAN:-} -Icore -o "${1%.c}" "$1" "$O/liblsvd.a" -luring -ljansson -lisal -lpthread -lm > "$out" 2>&1 || { show; return 1; }
 }
 
 # create, ls, info, import and export work while another process has the pool and an image; what needs the pool, or that
