@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 enum { RECORD_BLOCK = 4096, RECORD_FIXED_BYTES = 80, RECORD_EXTENT_BYTES = 16 };
+enum { RECORD_EXTENTS_MAX = (RECORD_BLOCK - RECORD_FIXED_BYTES) / RECORD_EXTENT_BYTES };
 
 struct record_header {
 	uint8_t uuid[16]; /* of the volume */

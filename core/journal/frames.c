@@ -148,6 +148,7 @@ void frames_drop_segment(struct journal *j, struct log_segment *ls)
 		assert(!f->holds && !f->writing && !f->loading);
 		forget(j, f);
 	}
+	frames_retry_holds(j);
 }
 
 void journal_trim(struct journal *j)
@@ -202,8 +203,10 @@ static void finish_load(struct frame *f, struct journal *j, int status)
 		finish_hold(j, h, status);
 		h = next;
 	}
-	if (status < 0)
+	if (status < 0) {
 		forget(j, f);
+		frames_retry_holds(j);
+	}
 }
 
 /* Blocks that no record of ours wrote have no CRC on note and are not needed. */
@@ -294,9 +297,10 @@ void frames_retry_holds(struct journal *j)
 void journal_unhold(struct journal *j, struct journal_hold *h)
 {
 	assert(h->f && h->f->holds);
-	h->f->holds--;
-	h->f = NULL;
-	if (j->hold_queue)
+	if (--h->f->holds == 0) {
 		frames_retry_holds(j);
+		pool_poke(j->pool);
+	}
+	h->f = NULL;
 	journal_kick(j);
 }

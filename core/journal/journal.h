@@ -28,7 +28,10 @@
 #include "map/extmap.h"
 #include "pool/pool.h"
 
-enum { JOURNAL_WRITE_SECTORS_MAX = 256 }; /* 128 KiB: callers cut larger writes */
+enum {
+	JOURNAL_WRITE_SECTORS_MAX = 256,     /* 128 KiB: callers cut larger writes, */
+	JOURNAL_ZERO_SECTORS_MAX = 1u << 30, /* and zeroes and discards beyond 512 GiB */
+};
 
 struct journal;
 
@@ -53,9 +56,10 @@ struct journal_owner {
 };
 
 struct journal_req {
-	uint64_t lba;		 /* sectors */
-	uint64_t len;		 /* sectors; EXTENT_DATA: <= JOURNAL_WRITE_SECTORS_MAX */
-	uint8_t kind;		 /* enum extent_kind */
+	uint64_t lba; /* sectors */
+	uint64_t len; /* sectors, <= JOURNAL_WRITE_SECTORS_MAX or, no data, JOURNAL_ZERO_SECTORS_MAX
+		       */
+	uint8_t kind; /* enum extent_kind */
 	const struct iovec *iov; /* data: valid until done */
 	size_t iov_off;		 /* bytes into iov where the data begins */
 	void (*done)(struct journal_req *r, int status);
@@ -89,9 +93,10 @@ struct journal_config {
 int journal_new(const struct journal_config *cfg, struct journal **out, struct err *e) MUST_CHECK;
 
 /* Find what earlier openings left in the pool, hand every record after `covered` to
- * owner->on_record in order, and mend legs.  Afterwards the journal goes on at the next record
- * number, in a segment of its own epoch.  Blocking: polls the loop.  `replayed`: records handed
- * over. -EUCLEAN: the journal has a hole where acknowledged records were; nothing was changed. */
+ * owner->on_record in order, and mend legs.  Afterwards what was found is durable, and the journal
+ * goes on at the next record number, in a segment of its own epoch.  Blocking: polls the loop.
+ * `replayed`: records handed over.  -EUCLEAN: the journal has a hole where durable records were;
+ * nothing was changed but that one leg may have been mended from the other. */
 int journal_replay(
 	struct journal *j, uint64_t covered, uint64_t *replayed, struct err *e) MUST_CHECK;
 

@@ -8,7 +8,6 @@
 enum {
 	FRAME_BLOCKS_MAX = 512,
 	FRAMES_PER_SEGMENT_MAX = 512, /* 1 GiB / 2 MiB */
-	RECORD_EXTENTS_MAX = 250,
 	RECORD_BLOCKS_MAX = 256,
 	DEPTH_MAX = 16,
 	SECTORS_PER_BLOCK = POOL_BLOCK / 512,
@@ -28,7 +27,7 @@ struct frame {
 /* A pool segment with a part of this log. */
 struct log_segment {
 	struct segment *seg;
-	uint64_t last_seq;	/* of the records that begin in it; 0 none */
+	uint64_t last_seq;	/* the highest of the records in it; 0 none */
 	struct frame *frames[]; /* by index in the segment; NULL: not in memory */
 };
 
@@ -54,15 +53,16 @@ struct journal {
 	struct loop *loop;
 	struct extmap *map; /* lba -> pos */
 
-	/* the log: segments by ordinal, first_ord <= ordinal < next_ord */
+	/* the log: segments by ordinal, first_ord <= ordinal < next_ord; clean below clean_ord */
 	struct log_segment **segs;
 	uint32_t segs_cap;
-	uint64_t first_ord, next_ord;
+	uint64_t first_ord, clean_ord, next_ord;
 	uint32_t seg_sectors, frame_blocks, frames_per_seg;
 	struct log_segment *spare; /* taken ahead; its header is being written or is */
 	bool spare_ready, spare_taking, have_current;
 	struct pool_io spare_io;
 	struct pool_waiter waiter;
+	struct pool_client client;
 	uint32_t next_block; /* in the current segment */
 
 	/* records: a ring by sequence number */
@@ -122,20 +122,48 @@ static inline struct frame **frame_slot(const struct journal *j, uint64_t frame_
 	return &ls->frames[frame_no % j->frames_per_seg];
 }
 
+/* segments.c */
+void segments_init(struct journal *j);
+void segments_fini(struct journal *j);
+struct log_segment *log_segment_new(const struct journal *j);
+void journal_push_segment(struct journal *j, struct log_segment *ls);
+/* Blocks left for a record, header included, where the log is. */
+uint32_t journal_room(const struct journal *j);
+/* Move on to where a record of 1 + blocks fits.  False: wait for a segment. */
+bool journal_find_room(struct journal *j, uint32_t blocks);
+/* Take the next segment in good time: when half of this one is used. */
+void journal_look_ahead(struct journal *j);
+/* Raise clean_ord as far as it goes. */
+void journal_find_clean(struct journal *j);
+/* Take the first segment of this epoch and make it durable, together with what was replayed, so
+ * that whoever opens the pool next knows where this epoch began.  Blocking. */
+int journal_begin_epoch(struct journal *j) MUST_CHECK;
+
 /* frames.c */
 int frames_new(struct journal *j);
 void frames_free(struct journal *j);
 /* A frame for part `no` of the log, or NULL when all memory is held or being written. */
 struct frame *frame_take(struct journal *j, uint64_t no);
-void frame_touch(struct journal *j, struct frame *f);
 void frames_drop_segment(struct journal *j, struct log_segment *ls);
+/* A frame may have become free: holds that wait for one try again. */
 void frames_retry_holds(struct journal *j);
 
+/* admit.c */
+void admit_init(struct journal *j);
+void admit_fini(struct journal *j);
+bool journal_admitted(struct journal *j);
+/* `q` went into a record. */
+void journal_charge(struct journal *j, const struct journal_req *q);
+/* Writers wait from now on. */
+void journal_stalled(struct journal *j);
+
+/* lookup.c */
+void journal_enter(struct journal *j, const struct journal_extent *x, uint64_t seq);
+/* Forget some stale entries. */
+void journal_sweep(struct journal *j, uint32_t n);
+
 /* journal.c */
-struct log_segment *log_segment_new(const struct journal *j, struct segment *s);
 void journal_fail(struct journal *j, int status);
 void journal_kick(struct journal *j);
-void journal_enter(struct journal *j, const struct journal_extent *x, uint64_t seq);
-void journal_push_segment(struct journal *j, struct log_segment *ls);
 
 #endif

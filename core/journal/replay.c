@@ -13,7 +13,8 @@
  * records are gone: then nothing is touched and the caller is told (-EUCLEAN).
  *
  * A record that only one leg has whole is copied to the other, so that both legs tell the same
- * story.
+ * story.  At the end all of it is made durable, and a segment of the new epoch with it: its
+ * first_seq overrules for good what lies beyond the end.
  */
 #include "journal/journal_impl.h"
 
@@ -28,7 +29,8 @@ struct replay {
 	struct journal *j;
 	struct pool_journal found;
 	uint8_t *buf[POOL_LEGS_MAX]; /* one frame, per leg */
-	uint64_t covered, next;	     /* next: the record number we look for */
+	uint64_t *limit;	     /* per segment found: records from here on do not count */
+	uint64_t next;		     /* the record number we look for */
 	uint64_t flushed;	     /* the furthest that any record says was flushed */
 	uint64_t replayed;
 	struct err *err;
@@ -109,33 +111,75 @@ static void hand_over(struct replay *r, struct segment *s, uint64_t ord, uint32_
 	r->replayed++;
 }
 
-/* A whole record at `block`?  1 and its length, 0 when there is none that counts, or -errno. */
-static int visit(struct replay *r, struct segment *s, uint64_t ord, uint32_t block, uint64_t limit,
-	uint32_t *blocks)
+static const uint8_t *block_of(const struct replay *r, uint32_t block, unsigned leg)
 {
+	return r->buf[leg] + (size_t)(block % r->j->frame_blocks) * POOL_BLOCK;
+}
+
+/* The leg with the newest whole record at `block`; the number of legs when there is none. */
+static unsigned best_leg(const struct replay *r, const struct segment *s, uint32_t block,
+	uint64_t limit, struct record_header *best)
+{
+	unsigned legs = pool_legs(r->j->pool), found = legs;
 	struct record_header h;
-	unsigned leg = 0, legs = pool_legs(r->j->pool);
+
+	for (unsigned leg = 0; leg < legs; leg++) {
+		if (!whole(r, s, block, leg, &h) || h.seq >= limit ||
+			(found < legs && h.seq <= best->seq))
+			continue;
+		found = leg;
+		*best = h;
+	}
+	return found;
+}
+
+/* No record counts at `block`; but does a header there tell how far the log was flushed? */
+static void note_flushed(struct replay *r, const struct segment *s, uint32_t block, uint64_t limit)
+{
+	const struct journal *j = r->j;
+
+	for (unsigned leg = 0; leg < pool_legs(j->pool); leg++) {
+		struct record_header h;
+
+		if (record_decode(block_of(r, block, leg), j->cfg.uuid,
+			    pool_place(j->pool, s, block), &h, NULL) == 0 &&
+			h.epoch == s->epoch && h.seq < limit && h.flushed > r->flushed)
+			r->flushed = h.flushed;
+	}
+}
+
+/* What is at `block`?  The number of blocks to go on by, or -errno.  Records follow each other from
+ * the beginning of a frame; `chain` becomes false where that ends, and what comes then only tells
+ * how far the log was flushed. */
+static int visit(struct replay *r, struct segment *s, uint64_t ord, uint32_t block, uint64_t limit,
+	bool *chain)
+{
+	struct log_segment *ls = log_segment(r->j, ord);
+	struct record_header h;
+	unsigned leg = best_leg(r, s, block, limit, &h);
 	int rc;
 
-	while (leg < legs && !whole(r, s, block, leg, &h))
-		leg++;
-	if (leg == legs || h.seq >= limit)
-		return 0;
-	*blocks = 1 + h.blocks;
+	if (leg == pool_legs(r->j->pool)) {
+		note_flushed(r, s, block, limit);
+		*chain = false;
+		return 1;
+	}
 	if (h.flushed > r->flushed)
 		r->flushed = h.flushed;
-	if (h.seq > r->next)
-		return 1;
-	log_segment(r->j, ord)->last_seq = h.seq;
-	if (h.seq < r->next)
-		return 1; /* covered */
-	rc = mend(r, s, block, &h, leg);
-	if (rc < 0)
-		return err_set(r->err, rc, "journal: mend a leg: %s", strerror(-rc));
-	r->next++;
-	hand_over(r, s, ord, block, &h,
-		r->buf[leg] + (size_t)(block % r->j->frame_blocks) * POOL_BLOCK);
-	return 1;
+	if (!*chain)
+		return (int)(1 + h.blocks);
+	/* Higher ones are beyond the end; lower ones covered, or left from an earlier life of the
+	 * segment. */
+	if (h.seq <= r->next && h.seq > ls->last_seq)
+		ls->last_seq = h.seq;
+	if (h.seq == r->next) {
+		rc = mend(r, s, block, &h, leg);
+		if (rc < 0)
+			return err_set(r->err, rc, "journal: mend a leg: %s", strerror(-rc));
+		r->next++;
+		hand_over(r, s, ord, block, &h, block_of(r, block, leg));
+	}
+	return (int)(1 + h.blocks);
 }
 
 static int read_frame_of_legs(struct replay *r, struct segment *s, uint32_t frame)
@@ -155,19 +199,20 @@ static int read_frame_of_legs(struct replay *r, struct segment *s, uint32_t fram
 	return 0;
 }
 
+/* Every block is looked at that no whole record covers: behind a damaged record there may be others
+ * that say it was durable, and a frame may have been left early for the next one. */
 static int visit_segment(struct replay *r, struct segment *s, uint64_t ord, uint64_t limit)
 {
 	uint32_t per_frame = r->j->frame_blocks;
 
 	for (uint32_t f = 0; f < r->j->frames_per_seg; f++) {
-		uint32_t block = f * per_frame + (f == 0), n = 1;
+		uint32_t block = f * per_frame + (f == 0);
+		bool chain = true;
 		int rc = read_frame_of_legs(r, s, f);
 
-		/* A frame may be left early for the next one, so every frame is looked at. */
-		while (rc == 0 && block < (f + 1) * per_frame &&
-			(rc = visit(r, s, ord, block, limit, &n)) == 1) {
-			block += n;
-			rc = 0;
+		while (rc >= 0 && block < (f + 1) * per_frame) {
+			rc = visit(r, s, ord, block, limit, &chain);
+			block += (uint32_t)rc;
 		}
 		if (rc < 0)
 			return rc;
@@ -175,60 +220,81 @@ static int visit_segment(struct replay *r, struct segment *s, uint64_t ord, uint
 	return 0;
 }
 
-/* Older segments do not count from where a later epoch began. */
-static uint64_t limit_of(const struct replay *r, uint32_t i)
+/* Older segments do not count from where a later epoch began.  Segments come in order of
+ * allocation, so epochs rise. */
+static int find_limits(struct replay *r)
 {
-	uint64_t limit = UINT64_MAX;
+	uint64_t epoch = UINT64_MAX, later = UINT64_MAX, from = UINT64_MAX;
 
-	for (uint32_t k = i + 1; k < r->found.count; k++)
-		if (r->found.segs[k]->epoch > r->found.segs[i]->epoch &&
-			r->found.segs[k]->first_seq < limit)
-			limit = r->found.segs[k]->first_seq;
-	return limit;
+	r->limit = calloc(r->found.count + 1, sizeof(*r->limit));
+	if (!r->limit)
+		return -ENOMEM;
+	for (uint32_t i = r->found.count; i-- > 0;) {
+		const struct segment *s = r->found.segs[i];
+
+		if (s->epoch != epoch) {
+			epoch = s->epoch;
+			later = from;
+		}
+		r->limit[i] = later;
+		if (s->first_seq < from)
+			from = s->first_seq;
+	}
+	return 0;
 }
 
 static int visit_all(struct replay *r)
 {
-	int rc = 0;
+	int rc = find_limits(r);
 
 	for (uint32_t i = 0; rc == 0 && i < r->found.count; i++) {
-		struct log_segment *ls = log_segment_new(r->j, r->found.segs[i]);
+		struct log_segment *ls = log_segment_new(r->j);
 
 		if (!ls)
 			return -ENOMEM;
+		ls->seg = r->found.segs[i];
 		journal_push_segment(r->j, ls);
-		rc = visit_segment(r, ls->seg, r->j->next_ord - 1, limit_of(r, i));
+		rc = visit_segment(r, ls->seg, r->j->next_ord - 1, r->limit[i]);
 	}
 	return rc;
 }
 
+static int check_end(const struct replay *r)
+{
+	if (r->flushed < r->next)
+		return 0;
+	return err_set(r->err, -EUCLEAN,
+		"journal: record %" PRIu64
+		" is damaged or missing, yet the log was flushed up to %" PRIu64
+		": durable writes are gone; open without the journal to give them up",
+		r->next, r->flushed);
+}
+
 int journal_replay(struct journal *j, uint64_t covered, uint64_t *replayed, struct err *e)
 {
-	struct replay r = {.j = j, .covered = covered, .next = covered + 1, .err = e};
+	struct replay r = {.j = j, .next = covered + 1, .err = e};
 	int rc = pool_find(j->pool, SEGMENT_JOURNAL, j->cfg.uuid, &r.found);
 
 	for (unsigned i = 0; rc == 0 && i < pool_legs(j->pool); i++)
 		if (posix_memalign(
 			    (void **)&r.buf[i], POOL_BLOCK, (size_t)j->frame_blocks * POOL_BLOCK))
 			rc = -ENOMEM;
-	j->covered = covered;
+	j->covered = j->acked_seq = covered;
 	if (rc == 0)
 		rc = visit_all(&r);
-	if (rc == 0 && r.flushed >= r.next)
-		rc = err_set(e, -EUCLEAN,
-			"journal: record %" PRIu64
-			" is damaged or missing, yet the log was flushed up to %" PRIu64
-			": durable writes are gone; open without the journal to give them up",
-			r.next, r.flushed);
+	if (rc == 0)
+		rc = check_end(&r);
+	if (rc == 0)
+		rc = j->failed;
+	j->next_seq = j->acked_seq + 1;
+	journal_find_clean(j);
+	if (rc == 0 && r.found.count)
+		rc = journal_begin_epoch(j);
 	for (unsigned i = 0; i < POOL_LEGS_MAX; i++)
 		free(r.buf[i]);
 	free(r.found.segs);
-	if (j->acked_seq < covered)
-		j->acked_seq = covered;
-	j->next_seq = j->acked_seq + 1;
+	free(r.limit);
 	*replayed = r.replayed;
-	if (rc == 0 && j->failed)
-		rc = j->failed;
 	return rc;
 }
 
