@@ -347,6 +347,15 @@ void prefetch_piece_over(struct cache_prefetch *p, int status)
 		p->done(p, p->status);
 }
 
+/* A GET begins when there are buffers for all of it: taking them one by one as they come free would
+ * make a GET of every chunk. */
+static bool prefetch_room(const struct cache *c, uint64_t bytes)
+{
+	uint64_t most = pieces_for_prefetch(c), want = (bytes >> c->chunk_shift) + 1;
+
+	return c->pieces_out + (want < most ? want : most) <= most;
+}
+
 static bool prefetch_more(struct cache *c, struct cache_prefetch *p)
 {
 	uint64_t max = p->get_bytes < c->chunk_bytes ? c->chunk_bytes : p->get_bytes;
@@ -360,7 +369,10 @@ static bool prefetch_more(struct cache *c, struct cache_prefetch *p)
 		struct piece *q;
 
 		if (!find(c, &k, 0, len) && !piece_find(c, &k, 0, len)) {
-			q = run_add(c, &run, &p->ref, &k, 0, len);
+			uint64_t left = p->len_bytes - p->at_bytes;
+
+			ok = run.f || prefetch_room(c, left < max ? left : max);
+			q = ok ? run_add(c, &run, &p->ref, &k, 0, len) : NULL;
 			ok = q != NULL;
 			if (!ok)
 				break;

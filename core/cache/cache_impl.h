@@ -161,6 +161,11 @@ struct run {
 struct piece *piece_find(
 	const struct cache *c, const struct chunk_key *k, uint32_t off, uint32_t len);
 struct piece *piece_get(struct cache *c, bool prefetch); /* NULL: queue */
+/* Who runs ahead leaves a quarter of the buffers to those who wait. */
+static inline uint32_t pieces_for_prefetch(const struct cache *c)
+{
+	return c->npieces / 4 * 3;
+}
 void piece_put(struct piece *p);
 void piece_touch(struct piece *p, uint32_t off, uint32_t len, uint8_t *source);
 /* Add [off, off+len) of a chunk to the run, or begin a new one; NULL: out of something. */

@@ -45,12 +45,11 @@ static void piece_unhash(struct piece *p)
 	*q = p->hash_next;
 }
 
-/* Who runs ahead leaves a quarter of the buffers to those who wait. */
 struct piece *piece_get(struct cache *c, bool prefetch)
 {
 	struct piece *p;
 
-	if (prefetch && c->pieces_out >= c->npieces / 4 * 3)
+	if (prefetch && c->pieces_out >= pieces_for_prefetch(c))
 		return NULL;
 	while (c->pieces_out == c->npieces) /* a cancelled fill may be a header's: no piece */
 		if (!c->on || !rcache_cancel_fill(&c->rc))
