@@ -114,12 +114,12 @@ two_images() {
 second_process_is_refused() {
 	ok run --rw=randwrite --number_ios=1 || return
 	(exec env LSVD_ENGINE_DIR="$engine_dir" fio-engine/fio-lsvd --ioengine=lsvd --image="file:$work/store/vm" \
-		--pool="file:$work/pool" --name=t --rw=randwrite --bs=4k --rate_iops=100 --time_based --runtime=60 \
+		--pool="file:$work/pool" --name=t --rw=randwrite --bs=4k --rate_iops=100 --time_based --runtime=60 --trace="$work/trace" \
 		> "$work/first" 2>&1) &
 	background=$!
 	trap 'kill "$background" 2> /dev/null' EXIT
 	for _ in $(seq 100); do
-		fails run --rw=randwrite --number_ios=1 > /dev/null && break
+		[ ! -e "$work/trace" ] || break # it has opened the image
 		sleep 0.1
 	done
 	fails run --rw=randwrite --number_ios=1 && has '^lsvd: .*(in use|another process|belongs)' && has 'err=16/' || return
