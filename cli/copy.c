@@ -20,6 +20,9 @@ error_t copy_parse(int key, char *arg, struct argp_state *s)
 	case 'f':
 		a->force = true;
 		return 0;
+	case 'n':
+		a->no_journal = true;
+		return 0;
 	case ARGP_KEY_ARG:
 		if (a->to)
 			argp_error(s, "what is '%s'?", arg);

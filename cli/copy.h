@@ -13,7 +13,7 @@ struct copy_args {
 	struct cli_open open;
 	const char *from, *to;
 	uint64_t size_bytes;
-	bool has_size, force;
+	bool has_size, force, no_journal;
 };
 
 struct copy_totals {
@@ -21,7 +21,7 @@ struct copy_totals {
 	struct timespec begin;
 };
 
-/* "--size" and "--force" are 's' and 'f'; the commands say which they take. */
+/* "--size", "--force" and "--no-journal" are 's', 'f' and 'n'; the commands say which they take. */
 error_t copy_parse(int key, char *arg, struct argp_state *s);
 
 /* Starts the clock. */

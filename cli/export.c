@@ -6,6 +6,9 @@
  * copy at once.  DEPTH pieces of 1 MiB are in flight; they are written in their order.  Pieces in
  * which nothing is mapped are not read, and zeroes not written, where the file can be sparse.
  *
+ * An image that was not closed cleanly is opened for writing, so that what is only in the journal
+ * is brought in first; or read as it is in its store, when told to.
+ *
  * When anything fails, or on SIGINT, a file that was made is removed.
  */
 #include "cli/copy.h"
@@ -278,12 +281,13 @@ static int transfer(struct lsvd_ctx *ctx, struct lsvd_image *img, const struct c
 }
 
 /* The image is opened before the file is touched.  Returns an exit code, after a message. */
-static int export_image(struct lsvd_ctx *ctx, const struct copy_args *a, struct copy_totals *t)
+static int export_image(
+	struct lsvd_ctx *ctx, const struct copy_args *a, unsigned flags, struct copy_totals *t)
 {
 	struct target o = {.fd = -1};
 	char why[LSVD_ERR_MAX] = "";
 	struct lsvd_image *img;
-	int rc = lsvd_image_open(ctx, a->from, LSVD_OPEN_READONLY, &img, why);
+	int rc = lsvd_image_open(ctx, a->from, flags, &img, why), closed;
 
 	if (rc < 0)
 		return copy_failed("export", rc, why);
@@ -297,12 +301,18 @@ static int export_image(struct lsvd_ctx *ctx, const struct copy_args *a, struct 
 		if (rc < 0)
 			rc = copy_failed("export", rc, why);
 	}
-	(void)lsvd_image_close(img, NULL);
-	return rc;
+	closed = lsvd_image_close(img, why);
+	return closed < 0 && rc == CLI_OK ? copy_failed("export", closed, why) : rc;
 }
 
 static const struct argp_child kids[] = {{&cli_open_argp, 0, NULL, 10}, {0}};
-static const struct argp_option options[] = {{"force", 'f', NULL, 0, "overwrite FILE", 0}, {0}};
+static const struct argp_option options[] = {{"force", 'f', NULL, 0, "overwrite FILE", 0},
+	{"no-journal", 'n', NULL, 0,
+		"as the image is in its store: without what is only in the journal of a writer "
+		"that "
+		"has the image or died with it",
+		0},
+	{0}};
 static const struct argp argp = {
 	.options = options,
 	.parser = copy_parse,
@@ -319,16 +329,19 @@ static int run(int argc, char **argv)
 	struct copy_args a = {0};
 	struct copy_totals t = {0};
 	struct lsvd_ctx *ctx;
+	bool readonly;
 	int rc;
 
 	if (argp_parse(&argp, argc, argv, 0, NULL, &a))
 		return CLI_USAGE;
-	rc = cli_open_ctx(&a.open, cli_pool_for_reading(&a.open, a.from), LSVD_DRIVE_THREAD, &ctx);
+	readonly = a.no_journal || !cli_needs_journal(&a.open, a.from);
+	rc = cli_open_ctx(
+		&a.open, readonly ? CLI_POOL_NOT_ASKED : CLI_POOL, LSVD_DRIVE_THREAD, &ctx);
 	if (rc)
 		return rc;
 	cli_catch_signals();
 	copy_begin(&t);
-	rc = export_image(ctx, &a, &t);
+	rc = export_image(ctx, &a, readonly ? LSVD_OPEN_READONLY : 0, &t);
 	if (rc == CLI_OK)
 		copy_report(&a, &t, "exported");
 	lsvd_ctx_close(ctx);

@@ -175,8 +175,8 @@ CLI_COMMAND(info, "print an image's facts", run_info)
 /* ---- stat: facts, and what it takes to open the image ---- */
 
 PARSER(stat_argp, NULL, "IMAGE",
-	"Open an image read-only and print its facts and the library's statistics: what opening it "
-	"took from the store, and what the image is made of.\v"
+	"Open an image read-only, as it is in its store, and print its facts and the library's "
+	"statistics: what opening it took from the store, and what the image is made of.\v"
 	"example: lsvd stat file:/srv/vols/vm1 --json");
 
 static int print_stat(struct args *a, struct lsvd_image *img)
@@ -212,8 +212,7 @@ static int run_stat(int argc, char **argv)
 
 	if (argp_parse(&stat_argp, argc, argv, 0, NULL, &a))
 		return CLI_USAGE;
-	rc = cli_open_ctx(
-		&a.open, cli_pool_for_reading(&a.open, a.word[0]), LSVD_DRIVE_INLINE, &ctx);
+	rc = cli_open_ctx(&a.open, CLI_POOL_NOT_ASKED, LSVD_DRIVE_INLINE, &ctx);
 	if (rc)
 		return rc;
 	rc = lsvd_image_open(ctx, a.word[0], LSVD_OPEN_READONLY, &img, why);

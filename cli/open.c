@@ -140,15 +140,20 @@ int cli_open_ctx(
 	return rc < 0 ? cli_fail("%s", why[0] ? why : strerror(-rc)) : CLI_OK;
 }
 
-enum cli_pool cli_pool_for_reading(const struct cli_open *o, const char *image)
+bool cli_needs_journal(const struct cli_open *o, const char *image)
 {
 	struct lsvd_image_info info;
 	struct lsvd_ctx *ctx;
-	bool clean = false;
+	bool needs = false;
 
 	if (cli_open_ctx(o, CLI_POOL_NONE, LSVD_DRIVE_INLINE, &ctx) == CLI_OK) {
-		clean = lsvd_image_stat(ctx, image, &info, NULL) == 0 && info.clean;
+		needs = lsvd_image_stat(ctx, image, &info, NULL) == 0 && !info.clean;
 		lsvd_ctx_close(ctx);
 	}
-	return clean ? CLI_POOL_NOT_ASKED : CLI_POOL_IF_THERE;
+	return needs;
+}
+
+enum cli_pool cli_pool_for_reading(const struct cli_open *o, const char *image)
+{
+	return cli_needs_journal(o, image) ? CLI_POOL_IF_THERE : CLI_POOL_NOT_ASKED;
 }

@@ -47,8 +47,12 @@ int cli_open_config(const struct cli_open *o, struct lsvd_config **cfg);
 int cli_open_ctx(
 	const struct cli_open *o, enum cli_pool pool, enum lsvd_drive drive, struct lsvd_ctx **ctx);
 
-/* What a read-only open of `image` needs: one that was closed cleanly is all in its store; of
- * another one the newest data may be in the pool's journal. */
+/* True when `image` was not closed cleanly: its newest data may be in the journal of a pool, and
+ * opening it for writing brings it in.  False when all of it is in the store, or it cannot be told.
+ */
+bool cli_needs_journal(const struct cli_open *o, const char *image);
+
+/* The pool to read `image` with, as it is in its store (LSVD_OPEN_READONLY). */
 enum cli_pool cli_pool_for_reading(const struct cli_open *o, const char *image);
 
 #endif

@@ -163,12 +163,22 @@ beside_a_running_process() {
 	[ "$line" = ready ] || { echo "  $line"; return 1; }
 	truncate -s 1M "$work/raw"
 	ok create "$s/c" --size 1M && ok ls -l "$s" && has '^a .*not clean' && ok info "$s/a" && ok export "$s/b" "$work/b" || rc=1
-	ok import "$work/raw" "$s/d" || rc=1
+	ok import "$work/raw" "$s/d" && ok export --no-journal "$s/a" "$work/old" && ok stat "$s/a" || rc=1
+	exits 1 export "$s/a" "$work/a" && has 'in use|another process|belongs' && [ ! -e "$work/a" ] || rc=1
 	exits 1 resize "$s/b" 2M && has 'in use|another process|belongs' || rc=1
 	exits 1 resize --pool mem:64M "$s/a" 2M && has "pid $pid" || rc=1
 	exits 1 rm --pool mem:64M "$s/a" && has "pid $pid" || rc=1
 	exec 9>&-
 	wait $pid || rc=1
+	[ $rc = 0 ] || return 1
+	"$work/hold" "$s/a" < "$work/in" > "$work/ready" 2>&1 &
+	pid=$!
+	exec 9> "$work/in"
+	read -r line < "$work/ready"
+	kill -9 $pid
+	wait $pid
+	exec 9>&-
+	ok info "$s/a" && has 'not cleanly' && exits 1 export --pool mem:64M "$s/a" "$work/a" && [ ! -e "$work/a" ] || return
 	ok resize "$s/b" 2M && ok export "$s/a" "$work/a" && cmp -n 4096 "$work/a" <(head -c 4096 /dev/zero | tr '\0' '\7') || rc=1
 	return $rc
 }
