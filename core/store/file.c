@@ -284,6 +284,7 @@ static void *helper(void *arg)
 		fs->jobs = f->next;
 		if (!fs->jobs)
 			fs->jobs_end = &fs->jobs;
+	fs->paced_end = &fs->paced;
 		pthread_mutex_unlock(&fs->mutex);
 		f->work(f);
 		loop_post(fs->s.loop, &f->task);
@@ -469,6 +470,7 @@ int store_file_open(
 	pthread_mutex_init(&fs->mutex, NULL);
 	pthread_cond_init(&fs->cond, NULL);
 	fs->jobs_end = &fs->jobs;
+	fs->paced_end = &fs->paced;
 	fs->ops.item_bytes = sizeof(struct file_op);
 	fs->pieces.item_bytes = sizeof(struct piece);
 	fs->files.item_bytes = sizeof(struct open_file);

@@ -101,6 +101,7 @@ struct file_op {
 	int64_t status;
 	uint64_t moved_bytes, queued_bytes;
 	unsigned pieces;
+	bool waits_pace;
 	int fd;
 	uint32_t align;				/* O_DIRECT with this alignment; 0: buffered */
 	bool counted, retried, recycled, removed, created;
@@ -131,6 +132,7 @@ struct file_store {
 	struct open_file *table[OPEN_FILES];
 	struct open_file *newest, *oldest;
 	unsigned file_count;
+	struct file_op *paced, **paced_end;	/* PUTs that wait for their pace, in order */
 	/* helper thread */
 	pthread_t thread;
 	pthread_mutex_t mutex;

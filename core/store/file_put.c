@@ -30,7 +30,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PIECE_BYTES = 512 << 10, IN_FLIGHT = 1, IN_FLIGHT_MAX = 16, HARDEN_NS = 20000000 };
+enum { PIECE_BYTES = 512 << 10, IN_FLIGHT = 1, IN_FLIGHT_MAX = 16, HARDEN_NS = 60000000 };
 
 static struct file_op *op_of(struct call *c)
 {
@@ -317,16 +317,52 @@ static void put_open(struct file_op *f);
 
 static void piece_write(struct piece *p);
 
+/* May one more piece go out?  Several PUTs of one pace take turns, in the order they came. */
+static bool may_write(struct file_op *f)
+{
+	struct store_pace *pace = f->r->pace;
+	unsigned most = pace && pace->pieces_in_flight ? pace->pieces_in_flight : IN_FLIGHT;
+
+	if (most > IN_FLIGHT_MAX)
+		most = IN_FLIGHT_MAX;
+	if (f->pieces >= most)
+		return false;
+	if (!pace || pace->in_flight < most)
+		return true;
+	if (!f->waits_pace) {
+		f->waits_pace = true;
+		f->next = NULL;
+		*f->fs->paced_end = f;
+		f->fs->paced_end = &f->next;
+	}
+	return false;
+}
+
+static void put_more(struct file_op *f);
+
+static void wake_paced(struct file_store *fs)
+{
+	while (fs->paced) {
+		struct file_op *f = fs->paced;
+		const struct store_pace *pace = f->r->pace;
+
+		if (pace->in_flight >= (pace->pieces_in_flight ? pace->pieces_in_flight : IN_FLIGHT))
+			return;
+		fs->paced = f->next;
+		if (!fs->paced)
+			fs->paced_end = &fs->paced;
+		f->waits_pace = false;
+		put_more(f);
+	}
+}
+
 static void put_more(struct file_op *f)
 {
 	const struct store_pace *pace = f->r->pace;
 	uint64_t bytes =
 		pace && pace->piece_bytes >= 4096 ? pace->piece_bytes & ~4095u : PIECE_BYTES;
-	unsigned most = pace && pace->pieces_in_flight ? pace->pieces_in_flight : IN_FLIGHT;
 
-	if (most > IN_FLIGHT_MAX)
-		most = IN_FLIGHT_MAX;
-	while (!f->status && f->queued_bytes < f->r->len_bytes && f->pieces < most) {
+	while (!f->status && f->queued_bytes < f->r->len_bytes && may_write(f)) {
 		struct piece *p = store_pool_get(&f->fs->pieces);
 
 		if (!p) {
@@ -338,9 +374,11 @@ static void put_more(struct file_op *f)
 		p->off_bytes = f->queued_bytes;
 		f->queued_bytes += file_slice(&f->at, p, bytes);
 		f->pieces++;
+		if (f->r->pace)
+			f->r->pace->in_flight++;
 		piece_write(p);
 	}
-	if (f->pieces)
+	if (f->pieces || f->waits_pace)
 		return;
 	if (f->status == -EINVAL && file_coarser(f->fs, f->align))
 		put_open(f);
@@ -354,6 +392,7 @@ static void piece_written(struct call *c, int res)
 {
 	struct piece *p = container_of(c, struct piece, call);
 	struct file_op *f = p->f;
+	struct file_store *fs = f->fs;
 
 	if (res == -EINTR || (res > 0 && file_piece_advance(p, (uint64_t)res))) {
 		piece_write(p);
@@ -361,9 +400,13 @@ static void piece_written(struct call *c, int res)
 	}
 	if (res <= 0 && !f->status)
 		f->status = res ? res : -EIO;
-	store_pool_put(&f->fs->pieces, p);
+	store_pool_put(&fs->pieces, p);
 	f->pieces--;
-	put_more(f);
+	if (f->r->pace)
+		f->r->pace->in_flight--;
+	if (!f->waits_pace)
+		put_more(f);
+	wake_paced(fs);
 }
 
 static void piece_write(struct piece *p)

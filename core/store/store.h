@@ -42,11 +42,13 @@ enum store_op {
 
 enum { STORE_NAME_MAX = 200, STORE_TAG_MAX = 80 };
 
-/* How hard a big PUT may press on a disk it shares with the journal; the owner may change the fields at
- * any time and the store looks at them before every piece.  Stores without pieces ignore it. */
+/* How hard big PUTs may press on a disk they share with the journal: all that name one pace have together
+ * so many pieces in flight.  The owner may change the first two fields at any time; the store looks at
+ * them before every piece.  Stores without pieces ignore it. */
 struct store_pace {
 	uint32_t piece_bytes;		/* e.g. 512 KiB */
-	uint32_t pieces_in_flight;	/* per PUT, >= 1 */
+	uint32_t pieces_in_flight;	/* >= 1 */
+	uint32_t in_flight;		/* the store's count; 0 at first */
 };
 
 struct store_req {
@@ -55,7 +57,7 @@ struct store_req {
 	struct iovec *iov;		/* untouched by the store, but valid until done */
 	int iovcnt;
 	uint64_t off_bytes, len_bytes;	/* PUT, SWAP: len = sum of iov */
-	const struct store_pace *pace;	/* PUT; may be NULL */
+	struct store_pace *pace;	/* PUT; may be NULL */
 	void (*done)(struct store_req *r, int64_t status);
 	int (*item)(struct store_req *r, const char *name, uint64_t size_bytes);	/* LIST */
 	struct err *err;		/* may be NULL; filled on failure */

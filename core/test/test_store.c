@@ -93,7 +93,7 @@ static void case_what_is_put_is_got(struct fix *f)
 }
 
 /* Many small pieces of memory, cut anywhere or at sectors. */
-static void gather(struct fix *f, const char *name, size_t grain, const struct store_pace *pace)
+static void gather(struct fix *f, const char *name, size_t grain, struct store_pace *pace)
 {
 	enum { LEN = 1 << 20, PARTS = 2000 };
 	char *want = util_bytes(7, LEN), *got = util_bytes(8, LEN);

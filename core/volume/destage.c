@@ -25,6 +25,8 @@
 
 enum { PACE_NS = 20000000, RATE_NS = 200000000 };
 
+static const uint64_t trim_after_ns = 2000000000u; /* idle so long: memory of the log is given back */
+
 /* ---- batches ---- */
 
 static struct batch *batch_new(struct volume *v)
@@ -167,8 +169,15 @@ static void pace_again(struct loop_timer *t)
 	if (!v->journal)
 		return;
 	pace(v);
-	if (!destage_idle(v))
+	if (!destage_idle(v)) {
+		v->idle = false;
 		loop_timer_set(v->loop, t, loop_now(v->loop) + PACE_NS);
+	} else if (!v->idle) {
+		v->idle = true;
+		loop_timer_set(v->loop, t, loop_now(v->loop) + trim_after_ns);
+	} else {
+		journal_trim(v->journal);
+	}
 }
 
 static void aged(struct loop_timer *t)
@@ -612,8 +621,9 @@ int destage_init(struct volume *v)
 	v->pace_timer.fire = pace_again;
 	v->pace = (struct store_pace){
 		.piece_bytes = (uint32_t)v->cfg.destage_piece_bytes, .pieces_in_flight = 1};
-	/* The file store makes PUTs that end together durable together, so a few beat one. */
-	v->puts_max = v->cfg.destage_puts ? v->cfg.destage_puts : !strcmp(v->store->kind, "file") ? 3 : 4;
+	/* Files are made durable many at a time while the next ones are being written; the pace, not this,
+	 * says how much is written at once. */
+	v->puts_max = v->cfg.destage_puts ? v->cfg.destage_puts : !strcmp(v->store->kind, "file") ? 8 : 4;
 	if (v->puts_max > PUTS_MAX)
 		v->puts_max = PUTS_MAX;
 	v->scratch = extmap_new();
