@@ -148,11 +148,8 @@ static void note_flushed(struct replay *r, const struct segment *s, uint32_t blo
 	}
 }
 
-/* What is at `block`?  The number of blocks to go on by, or -errno.  Records follow each other from
- * the beginning of a frame; `chain` becomes false where that ends, and what comes then only tells
- * how far the log was flushed. */
-static int visit(struct replay *r, struct segment *s, uint64_t ord, uint32_t block, uint64_t limit,
-	bool *chain)
+/* What is at `block`?  The number of blocks to go on by, or -errno. */
+static int visit(struct replay *r, struct segment *s, uint64_t ord, uint32_t block, uint64_t limit)
 {
 	struct log_segment *ls = log_segment(r->j, ord);
 	struct record_header h;
@@ -161,13 +158,10 @@ static int visit(struct replay *r, struct segment *s, uint64_t ord, uint32_t blo
 
 	if (leg == pool_legs(r->j->pool)) {
 		note_flushed(r, s, block, limit);
-		*chain = false;
 		return 1;
 	}
 	if (h.flushed > r->flushed)
 		r->flushed = h.flushed;
-	if (!*chain)
-		return (int)(1 + h.blocks);
 	/* Higher ones are beyond the end; lower ones covered, or left from an earlier life of the
 	 * segment. */
 	if (h.seq <= r->next && h.seq > ls->last_seq)
@@ -207,11 +201,10 @@ static int visit_segment(struct replay *r, struct segment *s, uint64_t ord, uint
 
 	for (uint32_t f = 0; f < r->j->frames_per_seg; f++) {
 		uint32_t block = f * per_frame + (f == 0);
-		bool chain = true;
 		int rc = read_frame_of_legs(r, s, f);
 
 		while (rc >= 0 && block < (f + 1) * per_frame) {
-			rc = visit(r, s, ord, block, limit, &chain);
+			rc = visit(r, s, ord, block, limit);
 			block += (uint32_t)rc;
 		}
 		if (rc < 0)
