@@ -299,6 +299,8 @@ int loop_poll(struct loop *l, int64_t wait_ns)
 	if (l->ops->submit)
 		l->ops->submit(l);
 	l->polling = false;
+	if (l->stopped && l->events >= l->stop_at)
+		l->stopped(l->stopped_arg);
 	return n;
 }
 

@@ -43,6 +43,8 @@ struct loop {
 	uint64_t now_ns;
 	uint64_t events;  /* tasks, timers and completions run */
 	uint64_t stop_at; /* run none beyond this count */
+	void (*stopped)(void *arg);
+	void *stopped_arg;
 	bool polling;
 
 	struct loop_task *ready, **ready_end; /* FIFO */

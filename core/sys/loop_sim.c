@@ -104,6 +104,12 @@ void loop_sim_stop_at(struct loop *l, uint64_t events)
 	l->stop_at = events;
 }
 
+void loop_sim_on_stop(struct loop *l, void (*fn)(void *arg), void *arg)
+{
+	l->stopped = fn;
+	l->stopped_arg = arg;
+}
+
 uint64_t loop_sim_events(const struct loop *l)
 {
 	return l->events;
