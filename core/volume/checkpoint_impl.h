@@ -24,6 +24,7 @@ struct doomed_req {
 /* One superblock swap; see superblock.c. */
 struct swapper {
 	void (*done)(struct volume *v, int status);
+	void (*next)(struct volume *v, int status); /* who swaps after this one */
 	struct store_req req;
 	struct err err;
 	struct loop_timer retry;

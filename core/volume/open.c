@@ -566,8 +566,6 @@ int volume_resize(struct volume *v, uint64_t size_sectors, struct err *e)
 		rc = checkpoint_resize(v, size_sectors);
 	if (rc < 0)
 		return rc;
-	while (v->ckpt->state == CKPT_SWAPPING)
-		loop_poll(v->loop, LOOP_FOREVER);
 	v->sb->size_sectors = size_sectors;
 	rc = superblock_swap_wait(v, e);
 	if (rc < 0)

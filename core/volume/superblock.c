@@ -65,6 +65,12 @@ static void over(struct volume *v, int status)
 
 	s->busy = false;
 	s->done(v, status);
+	if (s->next && !s->busy) {
+		void (*next)(struct volume *, int) = s->next;
+
+		s->next = NULL;
+		superblock_swap(v, next);
+	}
 }
 
 static void swap_again(struct loop_timer *t)
@@ -145,7 +151,12 @@ void superblock_swap(struct volume *v, void (*done)(struct volume *v, int status
 {
 	struct swapper *s = &v->ckpt->swap;
 
-	assert(!s->busy);
+	/* A checkpoint and a resize may meet: one after the other, each with v->sb as it is then. */
+	if (s->busy) {
+		assert(!s->next);
+		s->next = done;
+		return;
+	}
 	s->busy = true;
 	s->done = done;
 	s->tries = 0;
@@ -164,7 +175,7 @@ int superblock_swap_wait(struct volume *v, struct err *e)
 {
 	struct swapper *s = &v->ckpt->swap;
 
-	while (s->busy)
+	while (s->busy || s->next)
 		loop_poll(v->loop, LOOP_FOREVER);
 	v->swap_status = 1;
 	superblock_swap(v, waited);

@@ -141,7 +141,8 @@ bool checkpoint_busy(const struct volume *v);
 /* Recovery: take over what the newest checkpoint says. */
 int checkpoint_load(
 	struct volume *v, uint64_t *object_seq, uint64_t *covers, struct err *e) MUST_CHECK;
-/* Swap the superblock for v->sb as it is now; done(v, status). One at a time. */
+/* Swap the superblock for v->sb, as it is when the swap before it is over; done(v, status).  At most
+ * one may be waiting. */
 void superblock_swap(struct volume *v, void (*done)(struct volume *v, int status));
 int superblock_swap_wait(struct volume *v, struct err *e) MUST_CHECK;
 bool checkpoint_knows(const struct volume *v, uint64_t number);
