@@ -34,6 +34,8 @@ size_t superblock_encode(const struct superblock *sb, void *buf)
 	put_zeroes(&w, 3);
 	put_u64(&w, sb->since_ns);
 	put_u32(&w, sb->epochs);
+	put_zeroes(&w, 4);
+	put_u64(&w, sb->pool_generation);
 	put_zeroes(&w, FIXED_BYTES - (size_t)(w.p - (uint8_t *)buf));
 	for (uint32_t i = 0; i < sb->epochs; i++) {
 		put_u64(&w, sb->epoch[i].epoch);
@@ -81,6 +83,8 @@ int superblock_decode(const void *buf, size_t len, struct superblock *sb, struct
 	get_zeroes(&r, 3);
 	sb->since_ns = get_u64(&r);
 	sb->epochs = get_u32(&r);
+	get_zeroes(&r, 4);
+	sb->pool_generation = get_u64(&r);
 	get_zeroes(&r, FIXED_BYTES - (size_t)(r.p - (const uint8_t *)buf));
 	if (r.bad || sb->epochs > SUPERBLOCK_EPOCHS_MAX ||
 		len != FIXED_BYTES + (size_t)sb->epochs * 16)

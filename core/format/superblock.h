@@ -30,6 +30,7 @@ struct superblock {
 	uint64_t profile_bytes; /* of the boot profile object NAME/profile; 0: none */
 	/* the last writer */
 	uint8_t pool_uuid[16];
+	uint64_t pool_generation; /* of the pool when it opened the image */
 	char host[SUPERBLOCK_HOST_MAX];
 	uint32_t pid;
 	uint64_t since_ns;

@@ -20,6 +20,10 @@ const uint8_t *pool_uuid(const struct pool *p)
 {
 	return p->uuid;
 }
+uint64_t pool_generation(const struct pool *p)
+{
+	return p->generation;
+}
 uint32_t pool_segment_blocks(const struct pool *p)
 {
 	return p->seg_blocks;

@@ -97,6 +97,7 @@ void pool_close(struct pool *p); /* nothing in flight; writes nothing */
 void pool_drop(struct pool *p);
 
 const uint8_t *pool_uuid(const struct pool *p);
+uint64_t pool_generation(const struct pool *p); /* rises with every opening */
 uint32_t pool_segment_blocks(const struct pool *p); /* header block included */
 uint32_t pool_segments(const struct pool *p);
 uint32_t pool_free_segments(const struct pool *p);

@@ -171,12 +171,16 @@ static int check_journal(struct volume *v, struct err *e)
 	if (v->flags & VOLUME_NO_JOURNAL)
 		return here ? journal_wipe(v->pool, sb->uuid) : 0;
 	if (sb->clean || same_pool) {
-		if (here && here != last && !sb->clean)
+		/* An epoch that had no time to write has left no segment, so `here` may be less than
+		 * `last`; but an older copy of the pool knows of fewer openings. */
+		if (!sb->clean && (here > last || pool_generation(v->pool) < sb->pool_generation))
 			return err_set(e, -ESTALE,
 				"this pool's journal of '%s' is of epoch %" PRIu64
+				" and the pool of generation %" PRIu64
 				", but the image's last writer had epoch %" PRIu64
-				"; open with --no-journal to give this journal up",
-				v->name, here, last);
+				" and generation %" PRIu64 ": one of them is an old copy; open with "
+				"--no-journal to give this journal up",
+				v->name, here, pool_generation(v->pool), last, sb->pool_generation);
 		/* Clean: what is left here was covered, or belongs to somebody who lost the image.
 		 */
 		return sb->clean && here ? journal_wipe(v->pool, sb->uuid) : 0;
@@ -202,6 +206,7 @@ static int raise_epoch(struct volume *v, struct err *e)
 	sb->epoch[sb->epochs++] =
 		(struct superblock_epoch){.epoch = v->epoch, .first_seq = v->applied_seq + 1};
 	memcpy(sb->pool_uuid, pool_uuid(v->pool), 16);
+	sb->pool_generation = pool_generation(v->pool);
 	memset(sb->host, 0, sizeof(sb->host));
 	gethostname(sb->host, sizeof(sb->host) - 1);
 	sb->pid = (uint32_t)getpid();
