@@ -200,12 +200,16 @@ static int resize(struct lsvd_image *img, uint64_t size, bool force, struct err 
 		return err_set(e, -EROFS, "the image is open read-only");
 	if (size == 0 || size % 512)
 		return err_set(e, -EINVAL, "the size must be a multiple of 512 bytes, and not 0");
-	if (size < old && mapped_beyond(img, size / 512)) {
-		if (!force)
+	if (size < old) {
+		bool mapped = mapped_beyond(img, size / 512);
+
+		if (mapped && !force)
 			return err_set(e, -EINVAL,
 				"there is data beyond %" PRIu64 " bytes; discard it, or force",
 				size);
-		rc = lsvd_discard(img, old - size, size);
+		rc = mapped ? lsvd_discard(img, old - size, size) : 0;
+		/* Discards of the past, too, must be in objects before the end moves: else what
+		 * they covered could come back with a larger size. */
 		if (rc == 0)
 			rc = volume_drain_wait(img->vol);
 		if (rc < 0)

@@ -252,6 +252,10 @@ void checkpoint_start(struct volume *v)
 		return;
 	c->state = CKPT_ENCODING;
 	c->full = !c->number || c->number - c->full_number >= DELTAS_MAX;
+	/* Never in the middle of an object: its extents would be there, and it applied again (I4). */
+	c->wanted = v->out && v->out->applied;
+	if (c->wanted)
+		return;
 	c->cur = (struct checkpoint_header){.epoch = v->epoch,
 		.number = ++c->last_number,
 		.object_seq = v->applied_seq,
@@ -280,13 +284,13 @@ void checkpoint_maybe(struct volume *v)
 	/* Never more than a twentieth of what is written goes into checkpoints. */
 	if (due < 20 * c->last_bytes)
 		due = 20 * c->last_bytes;
-	if (v->new_object_bytes >= due || c->dead_bytes >= due)
+	if (c->wanted || v->new_object_bytes >= due || c->dead_bytes >= due)
 		checkpoint_start(v);
 }
 
 bool checkpoint_busy(const struct volume *v)
 {
-	return v->ckpt->state != CKPT_IDLE;
+	return v->ckpt->state != CKPT_IDLE || v->ckpt->wanted;
 }
 
 /* ---- putting ---- */
@@ -570,6 +574,7 @@ int checkpoint_resize(struct volume *v, uint64_t size_sectors)
 	pending = realloc(c->pending, words * 8);
 	if (pending)
 		c->pending = pending;
+	c->ranges_max = EXTMAP_LBA_MAX / c->range_sectors;
 	dir = realloc(c->dir, n * sizeof(*dir));
 	if (dir)
 		c->dir = dir;

@@ -39,7 +39,8 @@ struct swapper {
 struct checkpointer {
 	struct volume *v;
 	enum ckpt_state state;
-	uint64_t range_sectors, nranges;
+	uint64_t range_sectors, nranges, ranges_max; /* nranges never shrinks */
+	bool wanted;				     /* start one after the object being applied */
 	uint64_t *dirty, *pending; /* bitmaps by range */
 	uint64_t npending, scan;   /* scan: word of `pending` */
 	struct range_dir *dir;
@@ -86,4 +87,5 @@ struct checkpointer {
 
 int checkpoint_resize(struct volume *v, uint64_t size_sectors) MUST_CHECK;
 
+/* Room for the ranges of so many sectors; never less than before. */
 #endif

@@ -103,6 +103,10 @@ static int take_dirs(
 		struct checkpoint_dir d;
 
 		checkpoint_get_dir(meta, h, i, &d);
+		/* The volume may have been larger when this was written. */
+		if (d.range < c->ranges_max &&
+			checkpoint_resize(c->v, (d.range + 1) * c->range_sectors) < 0)
+			return -ENOMEM;
 		if (d.range >= c->nranges || d.number > h->number)
 			return err_set(e, -EUCLEAN,
 				"checkpoint %" PRIu64 ": range %" PRIu64 " is impossible",
@@ -291,9 +295,10 @@ static int apply_header(struct volume *v, const void *buf, const struct object_h
 		struct object_extent x;
 
 		object_get_extent(buf, h, i, &x);
-		if (x.lba + x.len > v->sb->size_sectors && x.kind == EXTENT_DATA)
-			continue; /* written before the volume was shrunk */
-		rc = apply_extent(v, slot, &x, h->flags & OBJECT_FLAG_GC);
+		/* What lies beyond the end is discarded by a later object: the volume was shrunk. */
+		rc = checkpoint_resize(v, x.lba + x.len);
+		if (rc == 0)
+			rc = apply_extent(v, slot, &x, h->flags & OBJECT_FLAG_GC);
 	}
 	if (rc == 0)
 		apply_done(v, h->seq, h->covers);
@@ -351,6 +356,15 @@ static int finish_header(struct volume *v, struct header_read *r, struct err *e)
 	return rc < 0 ? rc : 1;
 }
 
+/* Objects that died after the last checkpoint was begun: the next one buries them. */
+static void find_dead(struct volume *v)
+{
+	for (uint32_t s = objmap_next(v->objects, 0); s != OBJMAP_NONE;
+		s = objmap_next(v->objects, s + 1))
+		if (objmap_get(v->objects, s)->live_sectors == 0)
+			checkpoint_object_dead(v, s);
+}
+
 int load_objects_after(struct volume *v, uint64_t seq, struct err *e)
 {
 	struct header_read *ring = calloc(HEADERS_AHEAD, sizeof(*ring));
@@ -375,5 +389,7 @@ int load_objects_after(struct volume *v, uint64_t seq, struct err *e)
 		free(ring[i].buf);
 	}
 	free(ring);
+	if (rc == 0)
+		find_dead(v);
 	return rc;
 }
