@@ -57,9 +57,11 @@ static struct live_checkpoint *find_live(struct checkpointer *c, uint64_t number
 	return NULL;
 }
 
-bool checkpoint_knows(const struct volume *v, uint64_t number)
+bool checkpoint_knows(const struct volume *v, uint64_t epoch, uint64_t number)
 {
-	return find_live(v->ckpt, number) != NULL;
+	const struct live_checkpoint *l = find_live(v->ckpt, number);
+
+	return l && l->x.epoch == epoch;
 }
 
 /* ---- encoding ---- */
@@ -250,12 +252,12 @@ void checkpoint_start(struct volume *v)
 
 	if (c->state != CKPT_IDLE || v->failed)
 		return;
-	c->state = CKPT_ENCODING;
-	c->full = !c->number || c->number - c->full_number >= DELTAS_MAX;
 	/* Never in the middle of an object: its extents would be there, and it applied again (I4). */
 	c->wanted = v->out && v->out->applied;
 	if (c->wanted)
 		return;
+	c->state = CKPT_ENCODING;
+	c->full = !c->number || c->number - c->full_number >= DELTAS_MAX;
 	c->cur = (struct checkpoint_header){.epoch = v->epoch,
 		.number = ++c->last_number,
 		.object_seq = v->applied_seq,
@@ -461,11 +463,12 @@ static void deleted(struct store_req *r, int64_t status)
 	struct doomed_req *d = container_of(r, struct doomed_req, req);
 	struct checkpointer *c = d->c;
 
-	/* What cannot be deleted now is an orphan; the next opening or fsck finds it. */
-	if (status < 0)
-		c->v->stats.store_errors++;
-	else
+	/* With the next checkpoint, or at close, once more. */
+	if (status >= 0)
 		c->v->stats.deletes++;
+	else if (++c->v->stats.store_errors &&
+		 push(&c->again, c->nagain, &c->again_cap, sizeof(*c->again)) == 0)
+		c->again[c->nagain++] = d->ref;
 	d->busy = false;
 	c->deleting--;
 	delete_next(c);
@@ -495,6 +498,25 @@ static void delete_next(struct checkpointer *c)
 		checkpoint_maybe(v);
 		gc_maybe(v);
 	}
+}
+
+static void doom_again(struct checkpointer *c)
+{
+	for (; c->nagain; c->nagain--)
+		if (push(&c->doomed, c->ndoomed, &c->doomed_cap, sizeof(*c->doomed)) == 0)
+			c->doomed[c->ndoomed++] = c->again[c->nagain - 1];
+}
+
+bool checkpoint_delete_again(struct volume *v)
+{
+	struct checkpointer *c = v->ckpt;
+
+	if (c->state != CKPT_IDLE || !c->nagain)
+		return false;
+	doom_again(c);
+	c->state = CKPT_DELETING;
+	delete_next(c);
+	return true;
 }
 
 static int doom_checkpoint(struct checkpointer *c, const struct live_checkpoint *l)
@@ -533,6 +555,7 @@ static void swapped(struct volume *v, int status)
 			.payload_bytes = c->payload_len}};
 	c->number = c->cur.number;
 	c->full_number = c->cur.full_number;
+	doom_again(c);
 	c->state = CKPT_DELETING;
 	delete_next(c);
 }
@@ -551,6 +574,7 @@ int checkpointer_new(struct volume *v)
 	c->task.run = encode_some;
 	c->range_sectors = v->sb->range_sectors;
 	c->nranges = (v->sb->size_sectors + c->range_sectors - 1) / c->range_sectors;
+	c->ranges_max = EXTMAP_LBA_MAX / c->range_sectors;
 	words = (c->nranges + 63) / 64;
 	c->dirty = calloc(words, 8);
 	c->pending = calloc(words, 8);
@@ -574,7 +598,6 @@ int checkpoint_resize(struct volume *v, uint64_t size_sectors)
 	pending = realloc(c->pending, words * 8);
 	if (pending)
 		c->pending = pending;
-	c->ranges_max = EXTMAP_LBA_MAX / c->range_sectors;
 	dir = realloc(c->dir, n * sizeof(*dir));
 	if (dir)
 		c->dir = dir;
@@ -603,6 +626,7 @@ void checkpointer_free(struct volume *v)
 	free(c->removed);
 	free(c->objects);
 	free(c->doomed);
+	free(c->again);
 	free(c->dirs);
 	free(c->payload);
 	free(c->meta);

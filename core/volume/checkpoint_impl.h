@@ -80,12 +80,14 @@ struct checkpointer {
 
 	struct object_ref *doomed; /* to delete once it is durable */
 	uint32_t ndoomed, doomed_cap, deleting;
+	struct object_ref *again; /* the store did not delete them */
+	uint32_t nagain, again_cap;
 	struct doomed_req del[DELETES_MAX];
 
 	struct swapper swap;
 };
 
+/* Room for the ranges of so many sectors; never less than before. */
 int checkpoint_resize(struct volume *v, uint64_t size_sectors) MUST_CHECK;
 
-/* Room for the ranges of so many sectors; never less than before. */
 #endif

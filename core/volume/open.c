@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RANGE_BYTES_MIN = 4 << 20, RANGES_MAX = 1 << 20, RANGES_AIM = 1 << 16 };
+enum { DELETE_TRIES = 8, RANGE_BYTES_MIN = 4 << 20, RANGES_MAX = 1 << 20, RANGES_AIM = 1 << 16 };
 
 static const uint64_t size_max_sectors = 1ull << 39; /* 256 TiB */
 
@@ -294,7 +294,7 @@ static bool orphan(const struct volume *v, const char *name)
 	uint32_t slot;
 
 	if (!strncmp(s, "ckpt.", 5) && parse_two(s + 5, &epoch, &n))
-		return epoch < v->epoch && !checkpoint_knows(v, n);
+		return epoch < v->epoch && !checkpoint_knows(v, epoch, n);
 	if (!parse_two(s, &epoch, &n) || epoch >= v->epoch)
 		return false;
 	slot = objmap_find(v->objects, n);
@@ -537,6 +537,10 @@ static int close_in_steps(struct volume *v, struct err *e)
 			v->name, strerror(-rc));
 	v->sb->clean = true;
 	rc = superblock_swap_wait(v, e);
+	/* What the store does not delete even so is an orphan: fsck finds it. */
+	for (int tries = 0; tries < DELETE_TRIES && checkpoint_delete_again(v); tries++)
+		while (checkpoint_busy(v) && !v->failed)
+			loop_poll(v->loop, LOOP_FOREVER);
 	if (rc == 0)
 		rc = journal_release(v->journal);
 	return rc;

@@ -138,6 +138,8 @@ void checkpoint_object_dead(struct volume *v, uint32_t slot);
 void checkpoint_maybe(struct volume *v);
 void checkpoint_start(struct volume *v);
 bool checkpoint_busy(const struct volume *v);
+/* Try deletes that failed once more; true: it is busy with them. */
+bool checkpoint_delete_again(struct volume *v);
 /* Recovery: take over what the newest checkpoint says. */
 int checkpoint_load(
 	struct volume *v, uint64_t *object_seq, uint64_t *covers, struct err *e) MUST_CHECK;
@@ -145,7 +147,7 @@ int checkpoint_load(
  * one may be waiting. */
 void superblock_swap(struct volume *v, void (*done)(struct volume *v, int status));
 int superblock_swap_wait(struct volume *v, struct err *e) MUST_CHECK;
-bool checkpoint_knows(const struct volume *v, uint64_t number);
+bool checkpoint_knows(const struct volume *v, uint64_t epoch, uint64_t number);
 
 /* load.c */
 int load_objects_after(struct volume *v, uint64_t seq, struct err *e) MUST_CHECK;
