@@ -27,7 +27,9 @@ enum gc_state { GC_IDLE, GC_HEADERS, GC_READING, GC_CRC, GC_PUTTING };
 struct piece {
 	uint64_t lba;
 	uint32_t len, slot, off; /* sectors; where it is */
+	uint64_t seq;		 /* of the object there */
 	uint64_t at;		 /* sectors in the buffer */
+	bool plug;		 /* not of a victim */
 };
 
 struct gc_read {
@@ -43,7 +45,8 @@ struct collector {
 	const struct victim_policy *policy;
 	bool running;		 /* between gc.start and gc.stop */
 	uint32_t target_percent; /* asked for by volume_gc; 0: none */
-	bool stuck;		 /* nothing could be gained */
+	bool stuck;		 /* nothing could be gained ... */
+	uint64_t stuck_stored, stuck_live; /* ... with so many sectors */
 	struct victim *all;	 /* candidates; the first nvictims are chosen */
 	uint32_t all_cap, nvictims, at_victim;
 	struct cache_header header;
@@ -90,7 +93,7 @@ struct gather {
 	int rc;
 };
 
-static int add_piece(struct collector *c, uint64_t lba, uint64_t len, uint64_t place)
+static int add_piece(struct collector *c, uint64_t lba, uint64_t len, uint64_t place, bool plug)
 {
 	if (c->npieces == c->pieces_cap) {
 		uint32_t cap = c->pieces_cap ? 2 * c->pieces_cap : 1024;
@@ -104,7 +107,9 @@ static int add_piece(struct collector *c, uint64_t lba, uint64_t len, uint64_t p
 	c->pieces[c->npieces++] = (struct piece){.lba = lba,
 		.len = (uint32_t)len,
 		.slot = place_slot(place),
-		.off = place_offset(place)};
+		.seq = objmap_get(c->v->objects, place_slot(place))->seq,
+		.off = place_offset(place),
+		.plug = plug};
 	return 0;
 }
 
@@ -115,7 +120,7 @@ static int gather_extent(void *arg, const struct extent *e)
 	if (g->slot != UINT32_MAX && place_slot(e->place) != g->slot)
 		return 0;
 	g->sectors += e->len;
-	g->rc = add_piece(g->c, e->lba, e->len, e->place);
+	g->rc = add_piece(g->c, e->lba, e->len, e->place, g->slot == UINT32_MAX);
 	return g->rc;
 }
 
@@ -227,6 +232,11 @@ static void read_piece(struct collector *c, struct gc_read *r, const struct piec
 	c->reading++;
 	if (read_from_log(r, p, buf))
 		return;
+	/* Buried meanwhile, and its slot perhaps another's. */
+	if (objmap_find(c->v->objects, p->seq) != p->slot) {
+		finish_read(r, -ENOENT);
+		return;
+	}
 	volume_ref(c->v, p->slot, &r->req.ref);
 	r->req.off_bytes = (uint64_t)p->off * 512;
 	r->req.len_bytes = (uint64_t)p->len * 512;
@@ -274,11 +284,56 @@ static int lay_out(struct collector *c)
 			.len = p->len,
 			.kind = EXTENT_DATA,
 			.old_off = p->off,
-			.old_seq = objmap_get(c->v->objects, p->slot)->seq};
+			.old_seq = p->seq};
 
 		rc = build_add(&o->b, &x, (uint8_t *)o->data + p->at * 512);
 	}
 	return rc;
+}
+
+static void drop_plugs(struct collector *c)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < c->npieces; i++)
+		if (!c->pieces[i].plug)
+			c->pieces[n++] = c->pieces[i];
+	c->npieces = n;
+}
+
+/* Alignment costs room: the new object must be smaller than its victims, by a little, or the same
+ * data would be moved for ever. */
+static bool gains(const struct collector *c)
+{
+	uint64_t was = 0, now = 0;
+
+	for (uint32_t i = 0; i < c->nvictims; i++)
+		was += c->all[i].data_sectors;
+	for (uint32_t i = 0; i < c->npieces; i++) {
+		const struct piece *p = &c->pieces[i];
+
+		if (p->len >= 8) /* as build_add does */
+			now += (p->lba - now) % 8;
+		now += p->len;
+	}
+	now = (now + 7) / 8 * 8;
+	return now + 8 <= was && now * 16 <= was * 15;
+}
+
+static void set_stuck(struct collector *c)
+{
+	struct objmap_sum all = objmap_sum(c->v->objects, 0);
+
+	c->stuck = true;
+	c->stuck_stored = all.data_sectors;
+	c->stuck_live = all.live_sectors;
+}
+
+static bool still_stuck(const struct collector *c)
+{
+	struct objmap_sum all = objmap_sum(c->v->objects, 0);
+
+	return c->stuck && c->stuck_stored == all.data_sectors && c->stuck_live == all.live_sectors;
 }
 
 static void start_reading(struct collector *c)
@@ -287,8 +342,15 @@ static void start_reading(struct collector *c)
 
 	qsort(c->pieces, c->npieces, sizeof(*c->pieces), by_lba);
 	rc = plug_holes(c);
+	if (rc == 0 && c->npieces && !gains(c)) {
+		drop_plugs(c);
+		if (!gains(c)) {
+			set_stuck(c);
+			c->npieces = 0;
+		}
+	}
 	if (rc == 0 && !c->npieces) {
-		give_up(c, 0); /* all of it died meanwhile */
+		give_up(c, 0); /* all of it died meanwhile, or it is not worth it */
 		return;
 	}
 	c->o = rc == 0 ? outgoing_new(c->v) : NULL;
@@ -401,6 +463,8 @@ static bool wanted(struct collector *c)
 	percent = live_percent(v, &stored);
 	if (c->target_percent)
 		return stored && percent < c->target_percent;
+	if (still_stuck(c))
+		return false;
 	c->running = percent < (c->running ? v->cfg.gc_stop_percent : v->cfg.gc_start_percent);
 	/* The foreground first: while the journal is filling up, the store has enough to do. */
 	return c->running && journal_dirty_segments(v->journal) * 100 <
@@ -415,9 +479,10 @@ void gc_maybe(struct volume *v)
 		!wanted(c))
 		return;
 	if (choose(c) < 0 || !c->nvictims) {
-		c->stuck = true;
+		set_stuck(c);
 		return;
 	}
+	c->stuck = false;
 	c->state = GC_HEADERS;
 	c->npieces = c->at_victim = 0;
 	next_header(c);
