@@ -121,6 +121,9 @@ void journal_flush(struct journal *j, struct journal_flush *f);
 /* Records up to `seq` are in objects that the map has applied (I5). */
 void journal_covered(struct journal *j, uint64_t seq);
 
+/* Nothing is accepted any more; what is queued or in flight ends with this error. */
+void journal_fail(struct journal *j, int status);
+
 /* Admit writes at this rate; 0: as they come. */
 void journal_set_rate(struct journal *j, uint64_t bytes_per_s);
 

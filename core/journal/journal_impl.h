@@ -148,6 +148,9 @@ void frames_drop_segment(struct journal *j, struct log_segment *ls);
 /* A frame may have become free: holds that wait for one try again. */
 void frames_retry_holds(struct journal *j);
 
+/* replay.c: blocking */
+int journal_flush_pool(struct pool *p) MUST_CHECK;
+
 /* admit.c */
 void admit_init(struct journal *j);
 void admit_fini(struct journal *j);
@@ -163,7 +166,6 @@ void journal_enter(struct journal *j, const struct journal_extent *x, uint64_t s
 void journal_sweep(struct journal *j, uint32_t n);
 
 /* journal.c */
-void journal_fail(struct journal *j, int status);
 void journal_kick(struct journal *j);
 
 #endif

@@ -304,6 +304,15 @@ uint64_t journal_epoch_in_pool(struct pool *p, const uint8_t uuid[16])
 	return epoch;
 }
 
+int journal_flush_pool(struct pool *p)
+{
+	struct pool_io io;
+
+	pool_io_awaited(&io);
+	pool_flush(p, &io);
+	return pool_wait_io(p, &io);
+}
+
 int journal_wipe(struct pool *p, const uint8_t uuid[16])
 {
 	struct pool_journal found;
@@ -317,6 +326,8 @@ int journal_wipe(struct pool *p, const uint8_t uuid[16])
 		if (rc == 0)
 			rc = pool_wait_io(p, &io);
 	}
+	if (rc == 0 && found.count)
+		rc = journal_flush_pool(p);
 	free(found.segs);
 	return rc;
 }

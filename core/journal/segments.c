@@ -289,5 +289,6 @@ int journal_release(struct journal *j)
 		j->spare_ready = false;
 		rc = give_and_wait(j, ls);
 	}
-	return rc;
+	/* So that no segment comes back after a power failure. */
+	return rc < 0 ? rc : journal_flush_pool(j->pool);
 }

@@ -428,6 +428,7 @@ static bool begin_build(struct volume *v)
 	v->sealed = b->next;
 	if (!v->sealed)
 		v->sealed_tail = &v->sealed;
+	b->next = NULL;
 	v->nsealed--;
 	v->building = b;
 	v->stage = STAGE_HOLDING;
@@ -556,7 +557,8 @@ static void step(struct loop_task *t)
 
 void destage_kick(struct volume *v)
 {
-	if (v->failed || !v->journal)
+	/* A frame that is loaded before replay has seen all of it is not verified, nor mended. */
+	if (v->failed || !v->journal || v->replaying)
 		return;
 	if (v->stage == STAGE_IDLE && v->puts_in_flight < v->puts_max && (v->sealed || wanted(v)))
 		step_background(v);

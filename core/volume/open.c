@@ -257,8 +257,10 @@ static int open_journal(struct volume *v, uint64_t *replayed, struct err *e)
 	v->owner = (struct journal_owner){
 		.on_record = on_record, .on_failed = on_failed, .on_full = on_full};
 	rc = journal_new(&cfg, &v->journal, e);
+	v->replaying = true;
 	if (rc == 0)
 		rc = journal_replay(v->journal, v->covers_applied, replayed, e);
+	v->replaying = false;
 	return rc;
 }
 
@@ -401,8 +403,8 @@ static void free_volume(struct volume *v)
 {
 	if (v->locked)
 		volume_unlock(v->store, v->name);
-	destage_fini(v);
 	collector_free(v);
+	destage_fini(v);
 	checkpointer_free(v);
 	if (v->journal)
 		journal_close(v->journal);
@@ -535,12 +537,12 @@ static int close_in_steps(struct volume *v, struct err *e)
 			"close image '%s': %s; what is not in the store stays in the pool's "
 			"journal",
 			v->name, strerror(-rc));
-	v->sb->clean = true;
-	rc = superblock_swap_wait(v, e);
 	/* What the store does not delete even so is an orphan: fsck finds it. */
 	for (int tries = 0; tries < DELETE_TRIES && checkpoint_delete_again(v); tries++)
 		while (checkpoint_busy(v) && !v->failed)
 			loop_poll(v->loop, LOOP_FOREVER);
+	v->sb->clean = true;
+	rc = superblock_swap_wait(v, e);
 	if (rc == 0)
 		rc = journal_release(v->journal);
 	return rc;

@@ -70,6 +70,9 @@ void volume_fail(struct volume *v, int status)
 		return;
 	v->failed = status; /* I13 */
 	destage_check_drains(v);
+	/* Nothing will make room in the journal any more: writes that wait for it end now. */
+	if (v->journal)
+		journal_fail(v->journal, status);
 }
 
 bool volume_worth_retrying(int64_t status)

@@ -66,7 +66,7 @@ struct volume {
 	unsigned flags;
 	struct superblock *sb;
 	char tag[STORE_TAG_MAX];
-	bool locked, closing, idle;
+	bool locked, closing, replaying, idle;
 	int failed;	 /* I13 */
 	int swap_status; /* superblock_swap_wait: 1 while it waits */
 	uint64_t epoch;
