@@ -10,7 +10,7 @@ enum { TESTS_MAX = 512 };
 
 static struct test *tests;
 static uint64_t seed;
-static bool seed_asked;
+static bool seed_asked, seed_given;
 static unsigned skipped;
 static char dir[64];
 static const char *prog;
@@ -31,6 +31,11 @@ uint64_t test_seed(void)
 		printf("[   SEED   ] replay with: %s -s %llu\n", prog, (unsigned long long)seed);
 	}
 	return seed;
+}
+
+bool test_seed_given(void)
+{
+	return seed_given;
 }
 
 void test_skip(const char *why)
@@ -86,6 +91,7 @@ int main(int argc, char **argv)
 	while ((opt = getopt(argc, argv, "s:l")) != -1) {
 		if (opt == 's') {
 			seed = strtoull(optarg, NULL, 0);
+			seed_given = true;
 		} else if (opt == 'l') {
 			for (struct test *t = tests; t; t = t->next)
 				puts(t->name);

@@ -44,6 +44,7 @@ void test_register(struct test *t);
 
 /* The seed of this run: -s, or the time.  The same seed gives the same test. */
 uint64_t test_seed(void);
+bool test_seed_given(void); /* by -s */
 
 /* xorshift64*; `*s` is the state, never 0. */
 static inline uint64_t test_rand(uint64_t *s)

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "test/sim_oracle.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WORDS = 64 };
+
+static void *must(void *p)
+{
+	assert(p);
+	return p;
+}
+
+void oracle_init(struct oracle *o, uint64_t salt, uint32_t sectors)
+{
+	*o = (struct oracle){.salt = salt, .sectors = sectors, .must = UINT32_MAX};
+	o->newest = must(calloc(sectors, sizeof(uint32_t)));
+	o->seen = must(calloc(sectors, sizeof(uint32_t)));
+	o->now = must(calloc(sectors, sizeof(uint32_t)));
+	o->cap = o->stamps_cap = 1024;
+	o->piece = must(calloc(o->cap, sizeof(*o->piece)));
+	o->first_piece = must(calloc(o->stamps_cap, sizeof(uint32_t)));
+}
+
+void oracle_fini(struct oracle *o)
+{
+	free(o->newest);
+	free(o->seen);
+	free(o->now);
+	free(o->piece);
+	free(o->first_piece);
+}
+
+/* ---- sectors ---- */
+
+static uint64_t mix(uint64_t z)
+{
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+	return z ^ (z >> 31);
+}
+
+void oracle_fill(const struct oracle *o, void *buf, uint32_t lba, uint32_t len, uint32_t stamp)
+{
+	uint64_t *w = buf;
+
+	for (uint32_t s = 0; s < len; s++, w += WORDS) {
+		uint64_t id = (uint64_t)stamp << 32 | (lba + s), k = mix(id ^ o->salt) | 1;
+
+		w[0] = id;
+		for (int i = 1; i < WORDS; i++)
+			w[i] = k * (uint64_t)i;
+	}
+}
+
+int64_t oracle_stamp(const struct oracle *o, const void *sector, uint32_t lba)
+{
+	const uint64_t *w = sector;
+	uint64_t k = mix(w[0] ^ o->salt) | 1, bad = 0;
+
+	if (!w[0]) {
+		for (int i = 1; i < WORDS; i++)
+			bad |= w[i];
+		return bad ? -1 : 0;
+	}
+	for (int i = 1; i < WORDS; i++)
+		bad |= w[i] ^ k * (uint64_t)i;
+	return bad || (uint32_t)w[0] != lba || !(w[0] >> 32) ? -1 : (int64_t)(w[0] >> 32);
+}
+
+/* ---- the log of pieces ---- */
+
+void oracle_submit(struct oracle *o, uint32_t lba, uint32_t len, bool zero, uint32_t *first,
+	uint32_t *last, uint32_t *stamp)
+{
+	uint32_t max = zero ? len : ORACLE_PIECE_SECTORS;
+
+	assert(len && lba + len <= o->sectors);
+	*first = o->n + 1;
+	*stamp = 0;
+	if (!zero) {
+		*stamp = ++o->stamps;
+		if (o->stamps == o->stamps_cap)
+			o->first_piece = must(
+				realloc(o->first_piece, (o->stamps_cap *= 2) * sizeof(uint32_t)));
+		o->first_piece[o->stamps] = *first;
+	}
+	for (uint32_t n; len; lba += n, len -= n) {
+		n = len < max ? len : max;
+		if (o->n + 1 == o->cap)
+			o->piece = must(realloc(o->piece, (o->cap *= 2) * sizeof(*o->piece)));
+		o->piece[++o->n] = (struct piece){.lba = lba, .len = n, .stamp = *stamp};
+	}
+	*last = o->n;
+}
+
+void oracle_acked(struct oracle *o, uint32_t first, uint32_t last)
+{
+	for (uint32_t i = first; i <= last; i++) {
+		struct piece *p = &o->piece[i];
+
+		p->acked = true;
+		for (uint32_t s = p->lba; s < p->lba + p->len; s++)
+			if (o->newest[s] < i)
+				o->newest[s] = i;
+	}
+	if (o->acked < last)
+		o->acked = last;
+}
+
+/* ---- reads ---- */
+
+void oracle_snap(const struct oracle *o, uint32_t lba, uint32_t len, uint32_t *snap)
+{
+	memcpy(snap, o->newest + lba, len * sizeof(*snap));
+}
+
+static bool covers(const struct oracle *o, uint32_t i, uint32_t sector)
+{
+	return sector >= o->piece[i].lba && sector - o->piece[i].lba < o->piece[i].len;
+}
+
+/* The piece that gave `sector` this stamp; 0 none. */
+static uint32_t piece_of(const struct oracle *o, uint32_t stamp, uint32_t sector)
+{
+	uint32_t i = stamp <= o->stamps ? o->first_piece[stamp] : 0;
+
+	for (; i && i <= o->n && o->piece[i].stamp == stamp; i++)
+		if (covers(o, i, sector))
+			return i;
+	return 0;
+}
+
+static bool zeroed_after(const struct oracle *o, uint32_t i, uint32_t sector)
+{
+	for (i++; i <= o->n; i++)
+		if (!o->piece[i].stamp && covers(o, i, sector))
+			return true;
+	return false;
+}
+
+static bool may_read(struct oracle *o, int64_t stamp, uint32_t sector, uint32_t newest)
+{
+	uint32_t want = o->piece[newest].stamp;
+
+	if (stamp == want || (stamp == 0 && zeroed_after(o, newest, sector)) ||
+		(stamp > 0 && piece_of(o, (uint32_t)stamp, sector) > newest))
+		return true;
+	snprintf(o->why, sizeof(o->why),
+		"a read of sector %u gave %s %lld (piece %u); the newest acknowledged was write %u "
+		"(piece "
+		"%u of %u)",
+		sector, stamp < 0 ? "bytes nobody wrote there:" : "write", (long long)stamp,
+		stamp > 0 ? piece_of(o, (uint32_t)stamp, sector) : 0, want, newest, o->n);
+	return false;
+}
+
+bool oracle_check_read(
+	struct oracle *o, const void *buf, uint32_t lba, uint32_t len, const uint32_t *snap)
+{
+	for (uint32_t s = 0; s < len; s++) {
+		int64_t stamp = oracle_stamp(o, (const uint8_t *)buf + (size_t)s * 512, lba + s);
+
+		if (stamp != o->piece[snap[s]].stamp && !may_read(o, stamp, lba + s, snap[s]))
+			return false;
+	}
+	return true;
+}
+
+/* ---- crashes ---- */
+
+void oracle_crashed(struct oracle *o, enum oracle_loss loss)
+{
+	uint32_t left = loss == LOST_PROCESS   ? o->acked
+			: loss == LOST_MACHINE ? o->flushed
+					       : o->stored;
+
+	if (o->must > left)
+		o->must = left;
+}
+
+static void forget_after(struct oracle *o, uint32_t n)
+{
+	for (uint32_t i = n + 1; i <= o->n; i++)
+		if (o->piece[i].stamp && o->first_piece[o->piece[i].stamp] > n)
+			o->first_piece[o->piece[i].stamp] = 0;
+	o->n = n;
+	memset(o->newest, 0, o->sectors * sizeof(*o->newest));
+	for (uint32_t i = 1; i <= n; i++) {
+		struct piece *p = &o->piece[i];
+
+		p->acked = true;
+		for (uint32_t s = 0; s < p->len; s++)
+			o->newest[p->lba + s] = i;
+	}
+	o->acked = n;
+	if (o->flushed > n)
+		o->flushed = n;
+	if (o->stored > n)
+		o->stored = n;
+}
+
+/* No n fits: tell of the one that comes nearest, and of a sector that differs from it. */
+static void explain(
+	struct oracle *o, uint32_t sectors, uint32_t must_n, uint32_t near, uint32_t wrong)
+{
+	memset(o->now, 0, o->sectors * sizeof(*o->now));
+	for (uint32_t i = 1; i <= near; i++)
+		for (uint32_t s = 0; s < o->piece[i].len; s++)
+			o->now[o->piece[i].lba + s] = i;
+	for (uint32_t s = 0; s < sectors; s++) {
+		uint32_t stamp = o->seen[s], i = stamp ? piece_of(o, stamp, s) : 0;
+
+		if (stamp == o->piece[o->now[s]].stamp)
+			continue;
+		snprintf(o->why, sizeof(o->why),
+			"after the crash the image is not the state after n pieces for any n from "
+			"%u to "
+			"%u; with n = %u %u sectors differ: sector %u holds write %u (piece %u%s) "
+			"instead "
+			"of write %u (piece %u)",
+			must_n, o->n, near, wrong, s, stamp, i,
+			stamp && !i ? ": lost earlier, or foreign" : "", o->piece[o->now[s]].stamp,
+			o->now[s]);
+		return;
+	}
+}
+
+bool oracle_settle(struct oracle *o, uint32_t sectors)
+{
+	uint32_t wrong = 0, must_n = o->must == UINT32_MAX ? o->acked : o->must;
+	uint32_t least = UINT32_MAX, best = 0;
+
+	memset(o->seen + sectors, 0, (o->sectors - sectors) * sizeof(*o->seen));
+	memset(o->now, 0, o->sectors * sizeof(*o->now));
+	for (uint32_t s = 0; s < sectors; s++)
+		wrong += o->seen[s] != 0;
+	if (!must_n)
+		least = wrong;
+	for (uint32_t i = 1; i <= o->n; i++) {
+		const struct piece *p = &o->piece[i];
+
+		for (uint32_t s = p->lba; s < p->lba + p->len; s++) {
+			wrong += o->seen[s] == o->now[s];
+			wrong -= o->seen[s] == p->stamp;
+			o->now[s] = p->stamp;
+		}
+		if (wrong <= least && i >= must_n) {
+			least = wrong;
+			best = i;
+		}
+	}
+	if (least) {
+		explain(o, sectors, must_n, best, least);
+		return false;
+	}
+	forget_after(o, best);
+	o->must = UINT32_MAX;
+	return true;
+}
