@@ -3,6 +3,7 @@
 
 #include "sys/crc.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,8 @@ int build_add(struct build *b, const struct object_extent *x, const void *mem)
 	struct object_extent y = *x;
 	int rc = 0;
 
+	/* Readers refuse anything else. */
+	assert(!b->h.extents || x->lba >= b->ext[b->h.extents - 1].lba + b->ext[b->h.extents - 1].len);
 	if (mem) {
 		uint64_t pad = (x->lba - b->data_sectors) % BLOCK_SECTORS;
 

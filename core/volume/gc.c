@@ -372,6 +372,13 @@ static void start_reading(struct collector *c)
 
 static void next_header(struct collector *c);
 
+static bool still_there(const struct collector *c)
+{
+	const struct victim *x = &c->all[c->at_victim];
+
+	return objmap_find(c->v->objects, x->seq) == x->slot;
+}
+
 static void header_there(struct cache_header *ch, int status)
 {
 	struct collector *c = container_of(ch, struct collector, header);
@@ -382,7 +389,8 @@ static void header_there(struct cache_header *ch, int status)
 	if (rc == 0)
 		rc = object_decode(ch->buf, ch->ref.header_bytes, ch->ref.uuid, ch->ref.epoch,
 			ch->ref.seq, &h, NULL);
-	if (rc == 0)
+	/* Unless it was buried while its header was fetched, and the slot is another's by now. */
+	if (rc == 0 && still_there(c))
 		rc = gather_victim(c, slot, ch->buf, &h);
 	if (status == 0)
 		free(ch->buf);
@@ -399,7 +407,7 @@ static void next_header(struct collector *c)
 
 	/* A victim may have died, and been buried, since it was chosen. */
 	while (c->at_victim < c->nvictims) {
-		if (objmap_find(v->objects, c->all[c->at_victim].seq) == c->all[c->at_victim].slot)
+		if (still_there(c))
 			break;
 		c->at_victim++;
 	}
