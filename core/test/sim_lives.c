@@ -32,15 +32,17 @@ static bool transient(int rc)
 
 static int try_open(struct world *w, unsigned flags, char *why)
 {
+	bool landed = false;
 	int rc = 0;
 
 	for (int i = 0; i < OPEN_TRIES; i++) {
 		rc = world_open_image(w, flags, why);
 		/* A superblock may land late, from an earlier life. */
-		if (rc == -ESTALE && !life.pool_lost)
+		if (rc == -ESTALE && !landed)
 			world_land_strays(w);
 		else if (!transient(rc))
 			break;
+		landed = landed || rc == -ESTALE;
 		if (i == OPEN_TRIES / 2)
 			world_calm(w);
 	}

@@ -128,6 +128,8 @@ static void finish(struct volume *v, struct outgoing *o)
 	outgoing_recycle(v, o);
 	if (v->journal)
 		journal_covered(v->journal, v->covers_applied); /* I5 */
+	if (v->pressed)
+		destage_press(v);
 	destage_check_drains(v);
 	checkpoint_maybe(v);
 	gc_maybe(v);

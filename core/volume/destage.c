@@ -199,7 +199,8 @@ void destage_press(struct volume *v)
 {
 	/* The journal's writers wait: whatever is there goes now, however small, unless more is
 	 * coming. */
-	if (!v->nsealed && !v->building && !v->out)
+	v->pressed = v->nsealed || v->building || v->covers_put > v->covers_applied;
+	if (!v->pressed)
 		seal(v);
 	destage_kick(v);
 }

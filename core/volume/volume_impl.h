@@ -94,6 +94,7 @@ struct volume {
 	uint64_t drain_rate, drain_from_ns, drain_bytes;
 	struct volume_drain *drains;
 	uint64_t drain_seq; /* seal up to here without waiting for more */
+	bool pressed;	    /* the journal was full when objects were on their way */
 
 	/* apply.c */
 	struct outgoing *out, **out_tail, *free_out;
