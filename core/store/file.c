@@ -284,7 +284,6 @@ static void *helper(void *arg)
 		fs->jobs = f->next;
 		if (!fs->jobs)
 			fs->jobs_end = &fs->jobs;
-	fs->paced_end = &fs->paced;
 		pthread_mutex_unlock(&fs->mutex);
 		f->work(f);
 		loop_post(fs->s.loop, &f->task);

@@ -102,6 +102,7 @@ struct file_op {
 	uint64_t moved_bytes, queued_bytes;
 	unsigned pieces;
 	bool waits_pace;
+	struct file_op *paced_next;
 	int fd;
 	uint32_t align;				/* O_DIRECT with this alignment; 0: buffered */
 	bool counted, retried, recycled, removed, created;

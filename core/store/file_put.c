@@ -331,9 +331,9 @@ static bool may_write(struct file_op *f)
 		return true;
 	if (!f->waits_pace) {
 		f->waits_pace = true;
-		f->next = NULL;
+		f->paced_next = NULL;
 		*f->fs->paced_end = f;
-		f->fs->paced_end = &f->next;
+		f->fs->paced_end = &f->paced_next;
 	}
 	return false;
 }
@@ -348,7 +348,7 @@ static void wake_paced(struct file_store *fs)
 
 		if (pace->in_flight >= (pace->pieces_in_flight ? pace->pieces_in_flight : IN_FLIGHT))
 			return;
-		fs->paced = f->next;
+		fs->paced = f->paced_next;
 		if (!fs->paced)
 			fs->paced_end = &fs->paced;
 		f->waits_pace = false;
