@@ -47,7 +47,7 @@ TEST(bad_urls_are_refused)
 		assert_int_equal(try_open(l, bad[i], 0, 0, &d, NULL), -EINVAL);
 	assert_int_equal(try_open(l, "mem:8192T", 0, 0, &d, NULL), -ENOMEM);
 	assert_int_equal(try_open(l, "file:", 0, 0, &d, NULL), -ENOENT);
-	assert_int_equal(try_open(l, "file:/no/such/dir/x", BDEV_CREATE, MIB, &d, NULL), -ENOENT);
+	assert_int_equal(try_open(l, "file:/dev/null/x/y", BDEV_CREATE, MIB, &d, NULL), -ENOTDIR);
 	assert_int_equal(try_open(l, url_of("absent"), BDEV_LOCK, MIB, &d, NULL), -ENOENT);
 	assert_true(try_open(l, "file:/dev", 0, 0, &d, NULL) < 0);
 	assert_true(try_open(l, "file:/dev/null", 0, 0, &d, NULL) < 0);
