@@ -251,8 +251,9 @@ static void cache_done(struct cache_req *r, int status)
 		put(io, 0);
 		return;
 	}
+	/* A reader beside a writer has seen a state that is gone now. */
 	if (status == -ENOENT)
-		status = -EIO;
+		status = q->img->flags & LSVD_OPEN_READONLY ? -ESTALE : -EIO;
 	if (r->source > q->source) {
 		q->source = r->source;
 		q->object = r->ref.seq;

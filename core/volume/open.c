@@ -21,7 +21,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DELETE_TRIES = 8, RANGE_BYTES_MIN = 4 << 20, RANGES_MAX = 1 << 20, RANGES_AIM = 1 << 16 };
+enum {
+	DELETE_TRIES = 8,
+	RANGE_BYTES_MIN = 4 << 20,
+	RANGES_MAX = 1 << 20,
+	RANGES_AIM = 1 << 16,
+	READER_TRIES = 20
+};
 
 static const uint64_t size_max_sectors = 1ull << 39; /* 256 TiB */
 
@@ -171,14 +177,15 @@ static int check_journal(struct volume *v, struct err *e)
 	if (v->flags & VOLUME_NO_JOURNAL)
 		return here ? journal_wipe(v->pool, sb->uuid) : 0;
 	if (sb->clean || same_pool) {
-		/* An epoch that had no time to write has left no segment, so `here` may be less than
-		 * `last`; but an older copy of the pool knows of fewer openings. */
+		/* An epoch that had no time to write has left no segment, so `here` may be less
+		 * than `last`; but an older copy of the pool knows of fewer openings. */
 		if (!sb->clean && (here > last || pool_generation(v->pool) < sb->pool_generation))
 			return err_set(e, -ESTALE,
 				"this pool's journal of '%s' is of epoch %" PRIu64
 				" and the pool of generation %" PRIu64
 				", but the image's last writer had epoch %" PRIu64
-				" and generation %" PRIu64 ": one of them is an old copy; open with "
+				" and generation %" PRIu64
+				": one of them is an old copy; open with "
 				"--no-journal to give this journal up",
 				v->name, here, pool_generation(v->pool), last, sb->pool_generation);
 		/* Clean: what is left here was covered, or belongs to somebody who lost the image.
@@ -416,11 +423,26 @@ static void free_volume(struct volume *v)
 	free(v);
 }
 
-int volume_open(const struct volume_params *p, struct volume **out, struct err *e)
+/* A reader beside a writer: has the superblock changed since it was read?  Then checkpoints and
+ * objects that it named may be gone, and what was read may be older than it need be. */
+static bool moved_on(struct volume *v)
+{
+	struct superblock *sb = malloc(sizeof(*sb));
+	char tag[STORE_TAG_MAX];
+	bool moved = sb && volume_read_superblock(v->store, v->name, sb, tag, NULL) == 0 &&
+		     strcmp(tag, v->tag);
+
+	free(sb);
+	return moved;
+}
+
+/* `again`: worth another try, from the start. */
+static int open_once(const struct volume_params *p, struct volume **out, bool *again, struct err *e)
 {
 	struct volume *v = calloc(1, sizeof(*v));
 	int rc;
 
+	*again = false;
 	if (!v)
 		return -ENOMEM;
 	v->loop = p->loop;
@@ -435,13 +457,31 @@ int volume_open(const struct volume_params *p, struct volume **out, struct err *
 	v->objects = objmap_new();
 	apply_init(v);
 	rc = v->sb && v->map && v->objects ? open_in_steps(v, e) : -ENOMEM;
+	*again = p->flags & VOLUME_READONLY && v->tag[0] && moved_on(v);
 	if (rc < 0) {
 		free_volume(v);
-		return err_wrap(e, rc, "open image '%s'", p->name);
+		return rc;
 	}
 	*out = v;
-	destage_kick(v);
-	gc_maybe(v);
+	return 0;
+}
+
+int volume_open(const struct volume_params *p, struct volume **out, struct err *e)
+{
+	bool again = true;
+	int rc = -EIO;
+
+	for (int tries = 0; again && tries < READER_TRIES; tries++) {
+		if (tries && rc == 0)
+			free_volume(*out);
+		if (e)
+			e->msg[0] = 0;
+		rc = open_once(p, out, &again, e);
+	}
+	if (rc < 0)
+		return err_wrap(e, rc, "open image '%s'", p->name);
+	destage_kick(*out);
+	gc_maybe(*out);
 	return 0;
 }
 
