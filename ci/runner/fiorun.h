@@ -18,8 +18,7 @@ enum side { SIDE_LSVD, SIDE_RAW, SIDES };
 struct cell {
 	const char *rw; /* as fio spells it; randrw is 70 % reads */
 	unsigned bs_kib, qd;
-	bool fsync;	   /* after every write */
-	uint64_t io_bytes; /* not by time, but this much */
+	bool fsync; /* after every write */
 };
 
 struct fio_run {
