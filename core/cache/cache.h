@@ -170,7 +170,7 @@ struct prefetch;
  * GETs in flight, each up to `get_bytes` of neighbouring profile data in one object (profile order
  * is object order in a reorganised image, so these are long).  Stops when the client leaves the
  * script: of the last 64 reads more than half were outside the profile.  Copies `ranges`.
- * get_bytes: at most 4 MiB (or a chunk, when that is more).  NULL when memory is out. */
+ * get_bytes: at most 8 MiB (or a chunk, when that is more).  NULL when memory is out. */
 struct prefetch *prefetch_new(struct cache *c, struct cache_resolver *r,
 	const struct profile_range *ranges, uint32_t count, uint64_t ahead_bytes, uint32_t depth,
 	uint32_t get_bytes);

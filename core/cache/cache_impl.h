@@ -20,7 +20,7 @@
 
 enum {
 	UNIT_MIN = OBJECT_CRC_BYTES, /* the least that can be verified */
-	RUN_BYTES = 4 << 20,	     /* most of one GET */
+	RUN_BYTES = 8 << 20,	     /* most of one GET */
 	BUFFER_BYTES = 32 << 20,
 	BUFFERS_MIN = 8,
 	PARTS = 1024,

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PREFETCH_GET_BYTES = 4 << 20 };
+enum { PREFETCH_GET_BYTES = 8 << 20 };
 
 /* ---- how readahead and prefetch see the map ---- */
 

@@ -61,12 +61,12 @@ TEST(a_long_read_is_one_get_per_run)
 	struct cache_stats st;
 
 	env_open(&v, 32 * MIB, MIB, CHUNK, NULL);
-	env_put(&v, 0, 8 * MIB, 10);
-	env_read(&v, 0, 0, 8 * MIB);
+	env_put(&v, 0, 12 * MIB, 10);
+	env_read(&v, 0, 0, 12 * MIB);
 	st = env_stats(&v);
 	assert_int_equal(st.gets, 2);
-	assert_int_equal(st.get_bytes, v.ref[0].header_bytes + 8 * MIB);
-	assert_int_equal(st.miss_bytes, 8 * MIB);
+	assert_int_equal(st.get_bytes, v.ref[0].header_bytes + 12 * MIB);
+	assert_int_equal(st.miss_bytes, 12 * MIB);
 	env_settle(&v);
 	env_put(&v, 1, MIB, 10);
 	env_read(&v, 1, 3 * CHUNK, 4096);

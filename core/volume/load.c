@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADER_FIRST_BYTES = 65536, HEADERS_AHEAD = 16 };
+enum { HEADER_FIRST_BYTES = 65536, HEADERS_AHEAD = 16, META_FIRST_BYTES = 65536 };
 
 /* Read [off, off+len) of an object; short is an error. */
 static int read_exactly(
@@ -46,26 +46,53 @@ static int read_exactly(
 
 /* ---- checkpoints ---- */
 
+/* The first bytes of an object, up to `len`; how many there were. */
+static int64_t read_beginning(
+	struct volume *v, const char *name, void *buf, size_t len, struct err *e)
+{
+	struct iovec iov = {.iov_base = buf, .iov_len = len};
+	struct store_req r = {.op = STORE_GET,
+		.name = name,
+		.iov = &iov,
+		.iovcnt = 1,
+		.len_bytes = len,
+		.err = e};
+	int64_t n = store_wait(v->store, &r);
+
+	return n < 0 ? err_wrap(e, (int)n, "read '%s'", name) : n;
+}
+
+/* Most are small: one GET; the rest of a long one is a second. */
 static int read_meta(struct volume *v, uint64_t epoch, uint64_t number, struct checkpoint_header *h,
 	void **meta, struct err *e)
 {
 	char name[STORE_NAME_MAX];
-	uint8_t fixed[CHECKPOINT_FIXED_BYTES];
+	int64_t got = -ENOMEM;
+	uint8_t *buf = malloc(META_FIRST_BYTES), *more;
 	int rc;
 
 	volume_ckpt_name(name, v->name, epoch, number);
-	rc = read_exactly(v, name, 0, fixed, sizeof(fixed), e);
-	if (rc == 0)
-		rc = checkpoint_decode_fixed(fixed, sizeof(fixed), h, e);
+	if (buf)
+		got = read_beginning(v, name, buf, META_FIRST_BYTES, e);
+	rc = got < 0 ? (int)got : checkpoint_decode_fixed(buf, (size_t)got, h, e);
 	if (rc == 0 && h->meta_bytes > 1u << 31)
 		rc = err_set(e, -EUCLEAN, "impossible size");
-	if (rc == 0 && !(*meta = malloc(h->meta_bytes)))
-		rc = -ENOMEM;
+	if (rc == 0 && h->meta_bytes > (uint64_t)got) {
+		more = realloc(buf, h->meta_bytes);
+		rc = more ? 0 : -ENOMEM;
+		buf = more ? more : buf;
+		if (rc == 0)
+			rc = read_exactly(v, name, (uint64_t)got, buf + got,
+				h->meta_bytes - (uint64_t)got, e);
+	}
 	if (rc == 0)
-		rc = read_exactly(v, name, 0, *meta, h->meta_bytes, e);
-	if (rc == 0)
-		rc = checkpoint_decode(*meta, h->meta_bytes, v->sb->uuid, epoch, number, h, e);
-	return rc < 0 ? err_wrap(e, rc, "checkpoint '%s'", name) : 0;
+		rc = checkpoint_decode(buf, h->meta_bytes, v->sb->uuid, epoch, number, h, e);
+	if (rc < 0) {
+		free(buf);
+		return err_wrap(e, rc, "checkpoint '%s'", name);
+	}
+	*meta = buf;
+	return 0;
 }
 
 static int take_objects(struct volume *v, const void *meta, const struct checkpoint_header *h)
@@ -295,7 +322,8 @@ static int apply_header(struct volume *v, const void *buf, const struct object_h
 		struct object_extent x;
 
 		object_get_extent(buf, h, i, &x);
-		/* What lies beyond the end is discarded by a later object: the volume was shrunk. */
+		/* What lies beyond the end is discarded by a later object: the volume was shrunk.
+		 */
 		rc = checkpoint_resize(v, x.lba + x.len);
 		if (rc == 0)
 			rc = apply_extent(v, slot, &x, h->flags & OBJECT_FLAG_GC);
