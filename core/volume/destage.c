@@ -23,7 +23,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { PACE_NS = 20000000, RATE_NS = 200000000 };
+enum { BATCH_EXTENTS_MAX = 1 << 16, PACE_NS = 20000000, RATE_NS = 200000000 };
 
 static const uint64_t trim_after_ns = 2000000000u; /* idle so long: memory of the log is given back */
 
@@ -104,7 +104,9 @@ void destage_record(struct volume *v, uint64_t seq, const struct journal_extent 
 	/* I3: records enter in order, whole. */
 	assert(seq == v->acked + 1);
 	v->acked = seq;
-	if (v->open && v->open->n && v->open->data_bytes + bytes > v->cfg.object_bytes)
+	if (v->open && v->open->n &&
+		(v->open->data_bytes + bytes > v->cfg.object_bytes ||
+			v->open->n + n > BATCH_EXTENTS_MAX))
 		seal(v);
 	if (!v->open)
 		v->open = batch_new(v);
