@@ -153,9 +153,9 @@ $(O)/test/$(basename $(notdir $(1))): $(O)/$(basename $(1)).o $$(test_objs) $(O)
 endef
 $(foreach t,$(test_src),$(eval $(call test_rule,$(t))))
 
-# A fuzzer has libFuzzer's main and no helpers of tests; `make fuzz` builds it in a folder of its own.
+# A fuzzer has libFuzzer's main and, of the helpers of tests, only those that know no test; `make fuzz` builds it in a folder of its own.
 define fuzz_rule
-$(O)/fuzz/$(basename $(notdir $(1))): $(O)/$(basename $(1)).o $$(filter-out $(O)/core/test/%,$$(test_objs)) $(O)/liblsvd.a
+$(O)/fuzz/$(basename $(notdir $(1))): $(O)/$(basename $(1)).o $$(filter-out $(O)/core/test/%,$$(test_objs)) $(O)/core/test/format_util.o $(O)/liblsvd.a
 	@mkdir -p $$(@D)
 	$$(call note,LD)
 	$$(Q)$$(CC) -fsanitize=fuzzer,address -o $$@ $$^ $$(LIBS) -lcmocka

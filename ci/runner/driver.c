@@ -2,7 +2,7 @@
 /*
  * driver.c - the smallest user of lsvd.h, to count what the library itself costs.
  *
- *   ci-bench driver OP POOL IMAGE REGION_MIB SLICES SLICE_MS [TRACE]
+ *   ci-bench driver OP POOL IMAGE REGION_MIB WARM_MIB SLICES SLICE_MS [TRACE]
  *
  * OP is write, read or mixed (every third a write): 4 KiB at random offsets, depth 32, inline
  * drive. The region is written once, drained, and the image opened again; then, for reads, it is
@@ -45,7 +45,7 @@ struct driver {
 };
 
 struct counts {
-	uint64_t ios, wall_ns, cpu_ns, instructions, syscalls, allocs;
+	uint64_t ios, wall_ns, cpu_ns, thread_ns, instructions, syscalls, allocs;
 };
 
 static struct driver d;
@@ -82,6 +82,7 @@ static void count_now(struct counts *c)
 		c->instructions = 0;
 	c->wall_ns = clock_ns(CLOCK_MONOTONIC);
 	c->cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	c->thread_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 static void on_done(struct lsvd_io *io)
@@ -100,13 +101,13 @@ static uint64_t next_random(void)
 	return d.rng;
 }
 
-/* Keeps DEPTH requests in flight until `end_ns`, then lets them end. */
-static int run_until(uint64_t end_ns)
+/* Keeps DEPTH requests in flight until `end_ns`, or until `ios` were made; then lets them end. */
+static int run_until(uint64_t end_ns, uint64_t ios)
 {
 	int rc = 0;
 
 	for (uint64_t turn = 0; !rc && !d.status; turn++) {
-		if (turn % 16 == 0 && clock_ns(CLOCK_MONOTONIC) >= end_ns)
+		if (d.done >= ios || (turn % 16 == 0 && clock_ns(CLOCK_MONOTONIC) >= end_ns))
 			break;
 		while (d.nidle && !rc) {
 			struct lsvd_io *io = d.idle[--d.nidle];
@@ -183,15 +184,16 @@ static void print_slice(const struct counts *a, const struct counts *b, bool tra
 		(unsigned long long)(b->cpu_ns - a->cpu_ns),
 		(unsigned long long)(b->syscalls - a->syscalls),
 		(unsigned long long)(b->allocs - a->allocs));
+	printf("\"thread_ns\":%llu,", (unsigned long long)(b->thread_ns - a->thread_ns));
 	if (d.perf_fd >= 0)
 		printf("\"instructions\":%llu,",
 			(unsigned long long)(b->instructions - a->instructions));
 	printf("\"traced\":%s}", traced ? "true" : "false");
 }
 
-static int slices(unsigned n, unsigned slice_ms, char *why)
+static int slices(uint64_t warm_mib, unsigned n, unsigned slice_ms, char *why)
 {
-	int rc = run_until(clock_ns(CLOCK_MONOTONIC) + 300000000u); /* warm */
+	int rc = run_until(UINT64_MAX, d.done + warm_mib * (MIB / BLOCK));
 
 	for (unsigned i = 0; i < n && rc == 0; i++) {
 		bool traced = d.trace && i % 2;
@@ -201,7 +203,7 @@ static int slices(unsigned n, unsigned slice_ms, char *why)
 		if (traced)
 			rc = lsvd_image_trace(d.img, d.trace, why);
 		if (rc == 0)
-			rc = run_until(before.wall_ns + slice_ms * 1000000ull);
+			rc = run_until(before.wall_ns + slice_ms * 1000000ull, UINT64_MAX);
 		if (rc == 0 && traced)
 			rc = lsvd_image_trace(d.img, NULL, why);
 		count_now(&after);
@@ -219,19 +221,20 @@ int driver_main(int argc, char **argv)
 	char why[LSVD_ERR_MAX] = "";
 	int rc;
 
-	if (argc < 7)
+	if (argc < 8)
 		return 2;
 	d.write_of_3 = !strcmp(argv[1], "write") ? 3 : !strcmp(argv[1], "mixed") ? 1 : 0;
 	d.url = argv[3];
 	d.region = strtoull(argv[4], NULL, 10) * MIB;
-	d.trace = argc > 7 ? argv[7] : NULL;
+	d.trace = argc > 8 ? argv[8] : NULL;
 	d.rng = 88172645463325252ull;
 	d.perf_fd = open_instructions();
 	rc = open_all(argv[2], why);
 	if (rc == 0)
 		rc = prepare(why);
 	if (rc == 0)
-		rc = slices((unsigned)atoi(argv[5]), (unsigned)atoi(argv[6]), why);
+		rc = slices(strtoull(argv[5], NULL, 10), (unsigned)atoi(argv[6]),
+			(unsigned)atoi(argv[7]), why);
 	if (rc < 0) {
 		fprintf(stderr, "driver: %s: %s\n", strerror(-rc), why);
 		return 1;

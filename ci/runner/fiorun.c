@@ -68,6 +68,8 @@ static int write_job(
 			c->bs_kib, c->qd);
 		if (c->fsync)
 			fprintf(f, "fsync=1\n");
+		if (c->io_bytes)
+			fprintf(f, "time_based=0\nruntime=60\nio_size=%llu\n", UL(c->io_bytes));
 		if (r->stats && r->side == SIDE_LSVD)
 			fprintf(f, "stats_json=stats-%u.json\n", i);
 	}

@@ -18,7 +18,8 @@ enum side { SIDE_LSVD, SIDE_RAW, SIDES };
 struct cell {
 	const char *rw; /* as fio spells it; randrw is 70 % reads */
 	unsigned bs_kib, qd;
-	bool fsync; /* after every write */
+	bool fsync;	   /* after every write */
+	uint64_t io_bytes; /* not by time, but this much */
 };
 
 struct fio_run {

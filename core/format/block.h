@@ -1,13 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * block.h - what every structure on disk shares: magic and version in front, a CRC over the whole,
- * and an LBA whose top byte says what kind of extent it is.  Pure; any thread.
+ * block.h - what structures on disk share: magic and version in front, a CRC over the whole, and an
+ * LBA whose top byte says what kind of extent it is.  Pure; any thread.
  */
 #ifndef LSVD_FORMAT_BLOCK_H
 #define LSVD_FORMAT_BLOCK_H
 
 #include "sys/bytes.h"
 #include "sys/err.h"
+
+/* No volume reaches further: sectors. */
+#define BLOCK_LBA_MAX (1ull << 40)
+
+static inline bool block_lba_fits(uint64_t lba, uint64_t len)
+{
+	return lba < BLOCK_LBA_MAX && len <= BLOCK_LBA_MAX - lba;
+}
 
 static inline uint64_t block_round_up(uint64_t n, uint64_t align)
 {

@@ -2,6 +2,7 @@
 #include "format/checkpoint.h"
 
 #include "format/block.h"
+#include "format/object.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -37,9 +38,14 @@ static uint64_t dirs_at(const struct checkpoint_header *h)
 	return removed_at(h) + (uint64_t)h->removed * REMOVED_BYTES;
 }
 
+static uint64_t end_at(const struct checkpoint_header *h)
+{
+	return dirs_at(h) + (uint64_t)h->dirs * DIR_BYTES;
+}
+
 uint64_t checkpoint_meta_bytes(const struct checkpoint_header *h)
 {
-	return block_round_up(dirs_at(h) + (uint64_t)h->dirs * DIR_BYTES, CHECKPOINT_ALIGN);
+	return block_round_up(end_at(h), CHECKPOINT_ALIGN);
 }
 
 static void put_fixed(struct writer *w, const struct checkpoint_header *h)
@@ -120,27 +126,11 @@ int checkpoint_decode_fixed(const void *buf, size_t len, struct checkpoint_heade
 	h->removed = get_u32(&r);
 	h->dirs = get_u32(&r);
 	get_zeroes(&r, 24);
-	if (r.bad || h->meta_bytes != checkpoint_meta_bytes(h) || !h->live ||
+	if (r.bad || h->meta_bytes != checkpoint_meta_bytes(h) ||
+		h->meta_bytes > CHECKPOINT_META_MAX || h->payload_bytes > CHECKPOINT_PAYLOAD_MAX ||
+		h->payload_bytes % CHECKPOINT_EXTENT_BYTES || !h->live || !h->full_number ||
 		h->full_number > h->number)
 		return err_set(e, -EUCLEAN, "checkpoint: impossible values");
-	return 0;
-}
-
-int checkpoint_decode(const void *buf, size_t len, const uint8_t uuid[16], uint64_t epoch,
-	uint64_t number, struct checkpoint_header *h, struct err *e)
-{
-	int rc = checkpoint_decode_fixed(buf, len, h, e);
-
-	if (rc < 0)
-		return rc;
-	if (h->meta_bytes > len)
-		return err_set(e, -EUCLEAN, "checkpoint %" PRIu64 ": cut off", number);
-	if (!block_sealed(buf, h->meta_bytes, CRC_AT))
-		return err_set(
-			e, -EBADMSG, "checkpoint %" PRIu64 ": checksum does not match", number);
-	if (memcmp(h->uuid, uuid, 16) || h->epoch != epoch || h->number != number)
-		return err_set(
-			e, -EUCLEAN, "checkpoint %" PRIu64 ": of another volume or number", number);
 	return 0;
 }
 
@@ -211,4 +201,75 @@ void checkpoint_get_extent(const void *at, struct checkpoint_extent *x)
 	x->seq = get_u64(&r);
 	x->len = get_u32(&r);
 	x->off = get_u32(&r);
+}
+
+/* ---- checking ---- */
+
+/* Numbers rise, and the last is this one. */
+static bool lives_possible(const void *buf, const struct checkpoint_header *h)
+{
+	struct checkpoint_live x = {0};
+	uint64_t before = 0;
+
+	for (uint32_t i = 0; i < h->live; i++) {
+		checkpoint_get_live(buf, h, i, &x);
+		if (x.number <= before || x.payload_bytes > CHECKPOINT_PAYLOAD_MAX ||
+			x.meta_bytes > CHECKPOINT_META_MAX || x.meta_bytes < CHECKPOINT_FIXED_BYTES)
+			return false;
+		before = x.number;
+	}
+	return x.number == h->number && x.epoch == h->epoch && x.meta_bytes == h->meta_bytes &&
+	       x.payload_bytes == h->payload_bytes;
+}
+
+static bool objects_possible(const void *buf, const struct checkpoint_header *h)
+{
+	struct checkpoint_object x;
+
+	for (uint32_t i = 0; i < h->objects; i++) {
+		checkpoint_get_object(buf, h, i, &x);
+		if (!x.seq || x.seq > h->object_seq || !x.hdr_sectors ||
+			x.hdr_sectors > OBJECT_HEADER_MAX / 512 ||
+			x.data_sectors > OBJECT_DATA_MAX / 512 || x.live_sectors > x.data_sectors ||
+			x.flags & ~(uint32_t)CHECKPOINT_OBJECT_FLAGS)
+			return false;
+	}
+	return true;
+}
+
+static bool dirs_possible(const void *buf, const struct checkpoint_header *h)
+{
+	struct checkpoint_dir x;
+
+	for (uint32_t i = 0; i < h->dirs; i++) {
+		uint64_t len;
+
+		checkpoint_get_dir(buf, h, i, &x);
+		len = (uint64_t)x.extents * CHECKPOINT_EXTENT_BYTES;
+		if (!x.number || x.number > h->number || x.offset_bytes > CHECKPOINT_PAYLOAD_MAX ||
+			(x.number == h->number && x.offset_bytes + len > h->payload_bytes))
+			return false;
+	}
+	return true;
+}
+
+int checkpoint_decode(const void *buf, size_t len, const uint8_t uuid[16], uint64_t epoch,
+	uint64_t number, struct checkpoint_header *h, struct err *e)
+{
+	int rc = checkpoint_decode_fixed(buf, len, h, e);
+
+	if (rc < 0)
+		return rc;
+	if (h->meta_bytes > len)
+		return err_set(e, -EUCLEAN, "checkpoint %" PRIu64 ": cut off", number);
+	if (!block_sealed(buf, h->meta_bytes, CRC_AT))
+		return err_set(
+			e, -EBADMSG, "checkpoint %" PRIu64 ": checksum does not match", number);
+	if (memcmp(h->uuid, uuid, 16) || h->epoch != epoch || h->number != number)
+		return err_set(
+			e, -EUCLEAN, "checkpoint %" PRIu64 ": of another volume or number", number);
+	if (!lives_possible(buf, h) || !objects_possible(buf, h) || !dirs_possible(buf, h) ||
+		!block_is_zero((const uint8_t *)buf + end_at(h), h->meta_bytes - end_at(h)))
+		return err_set(e, -EUCLEAN, "checkpoint %" PRIu64 ": impossible entries", number);
+	return 0;
 }

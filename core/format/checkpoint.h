@@ -22,7 +22,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A reader allocates what a header says before it can check it. */
+#define CHECKPOINT_META_MAX (1ull << 31)
+#define CHECKPOINT_PAYLOAD_MAX (1ull << 40)
+
 enum { CHECKPOINT_FIXED_BYTES = 128, CHECKPOINT_EXTENT_BYTES = 24, CHECKPOINT_ALIGN = 4096 };
+enum { CHECKPOINT_OBJECT_FLAGS = 7 }; /* as in map/objmap.h */
 
 struct checkpoint_header {
 	uint8_t uuid[16];
@@ -34,7 +39,7 @@ struct checkpoint_header {
 	uint32_t live, objects, removed, dirs; /* counts of the sections, in this order */
 };
 
-struct checkpoint_live { /* a checkpoint object still needed, this one included */
+struct checkpoint_live { /* a checkpoint object still needed; numbers rise, this one is last */
 	uint64_t number, epoch, meta_bytes, payload_bytes;
 };
 
@@ -60,11 +65,14 @@ void checkpoint_encode(const struct checkpoint_header *h, const struct checkpoin
 	const struct checkpoint_object *objects, const uint64_t *removed,
 	const struct checkpoint_dir *dirs, void *buf);
 
-/* Decode the fixed part only (to learn meta_bytes). */
+/* Decode the fixed part only (to learn meta_bytes).  No CRC is checked yet, but sizes are bounded.
+ * -EUCLEAN, -EPROTO. */
 int checkpoint_decode_fixed(
 	const void *buf, size_t len, struct checkpoint_header *h, struct err *e) MUST_CHECK;
 
-/* Check all of meta: CRC, identity, counts (I10). */
+/* Check all of meta: CRC, identity (I10), counts, every entry by itself, reserved bytes.  -EBADMSG,
+ * -EUCLEAN, -EPROTO.  What needs the volume (does an object exist, a range lie inside) is the
+ * reader's. */
 int checkpoint_decode(const void *buf, size_t len, const uint8_t uuid[16], uint64_t epoch,
 	uint64_t number, struct checkpoint_header *h, struct err *e) MUST_CHECK;
 

@@ -34,6 +34,19 @@ uint32_t object_header_bytes(uint32_t extents, uint32_t data_bytes, uint16_t fla
 		used_bytes(extents, chunks_of(data_bytes), flags), OBJECT_ALIGN);
 }
 
+/* The last chunk may be shorter. */
+static uint32_t chunk_bytes_of(const struct object_header *h, uint32_t i)
+{
+	uint32_t left = h->data_bytes - i * OBJECT_CRC_BYTES;
+
+	return left < OBJECT_CRC_BYTES ? left : OBJECT_CRC_BYTES;
+}
+
+static uint64_t header_bytes_of(const struct object_header *h)
+{
+	return block_round_up(used_bytes(h->extents, h->chunks, h->flags), OBJECT_ALIGN);
+}
+
 static void put_extent(struct writer *w, const struct object_extent *x, uint16_t flags)
 {
 	put_u64(w, block_tag(x->lba, x->kind));
@@ -51,8 +64,8 @@ void object_encode(const struct object_header *h, const struct object_extent *ex
 {
 	struct writer w = writer_of(buf, h->header_bytes);
 
-	assert(h->header_bytes >= used_bytes(h->extents, h->chunks, h->flags));
-	assert(h->header_bytes % OBJECT_ALIGN == 0 && h->data_bytes % OBJECT_ALIGN == 0);
+	assert(h->header_bytes == header_bytes_of(h) && h->chunks == chunks_of(h->data_bytes));
+	assert(h->data_bytes % OBJECT_ALIGN == 0);
 	put_bytes(&w, magic, sizeof(magic));
 	put_u16(&w, VERSION);
 	put_u16(&w, h->flags);
@@ -71,10 +84,8 @@ void object_encode(const struct object_header *h, const struct object_extent *ex
 	for (uint32_t i = 0; i < h->extents; i++)
 		put_extent(&w, &ext[i], h->flags);
 	for (uint32_t i = 0; i < h->chunks; i++) {
-		uint64_t left = h->data_bytes - (uint64_t)i * OBJECT_CRC_BYTES;
-
 		put_u32(&w, crc[i]);
-		put_u32(&w, (uint32_t)(left < OBJECT_CRC_BYTES ? left : OBJECT_CRC_BYTES));
+		put_u32(&w, chunk_bytes_of(h, i));
 	}
 	assert(!w.bad);
 	put_zeroes(&w, (size_t)(w.end - w.p));
@@ -101,10 +112,12 @@ int object_decode_fixed(const void *buf, size_t len, struct object_header *h, st
 	chunk_bytes = get_u32(&r);
 	h->chunks = get_u32(&r);
 	stored = get_u64(&r);
-	if (r.bad || h->flags & ~OBJECT_FLAG_GC || chunk_bytes != OBJECT_CRC_BYTES ||
-		h->data_bytes % OBJECT_ALIGN || stored != h->data_bytes ||
-		h->header_bytes % OBJECT_ALIGN || h->chunks != chunks_of(h->data_bytes) ||
-		h->header_bytes < used_bytes(h->extents, h->chunks, h->flags))
+	reader_take(&r, 4); /* CRC */
+	get_zeroes(&r, OBJECT_FIXED_BYTES - CRC_AT - 4);
+	if (r.bad || h->flags & ~OBJECT_FLAG_GC || chunk_bytes != OBJECT_CRC_BYTES || !h->seq ||
+		h->data_bytes % OBJECT_ALIGN || h->data_bytes > OBJECT_DATA_MAX ||
+		stored != h->data_bytes || h->chunks != chunks_of(h->data_bytes) ||
+		h->header_bytes > OBJECT_HEADER_MAX || h->header_bytes != header_bytes_of(h))
 		return err_set(e, -EUCLEAN, "data object header: impossible sizes");
 	return 0;
 }
@@ -135,20 +148,55 @@ uint32_t object_get_crc(const void *buf, const struct object_header *h, uint32_t
 	return get_u32(&r);
 }
 
+static bool extent_possible(
+	const struct object_header *h, const struct object_extent *x, uint64_t from_lba)
+{
+	if (!x->len || x->lba < from_lba || !block_lba_fits(x->lba, x->len))
+		return false;
+	if (h->flags & OBJECT_FLAG_GC &&
+		(x->kind != EXTENT_DATA || !x->old_seq || x->old_seq >= h->seq ||
+			(uint64_t)x->old_off + x->len > OBJECT_DATA_MAX / 512))
+		return false;
+	if (x->kind == EXTENT_DATA)
+		return (uint64_t)x->off + x->len <= h->data_bytes / 512;
+	return x->kind <= EXTENT_DISCARD && !x->off;
+}
+
 static int check_extents(const void *buf, const struct object_header *h, struct err *e)
 {
-	uint64_t data_sectors = h->data_bytes / 512, end = 0;
 	struct object_extent x;
+	uint64_t end = 0;
 
 	for (uint32_t i = 0; i < h->extents; i++) {
 		object_get_extent(buf, h, i, &x);
-		if (!x.len || x.kind > EXTENT_DISCARD || x.lba < end ||
-			(x.kind == EXTENT_DATA && (uint64_t)x.off + x.len > data_sectors) ||
-			(x.kind != EXTENT_DATA && x.off))
+		if (!extent_possible(h, &x, end))
 			return err_set(e, -EUCLEAN,
 				"data object %" PRIu64 ": extent %u is impossible", h->seq, i);
 		end = x.lba + x.len;
 	}
+	return 0;
+}
+
+/* What must be zero, and the lengths of chunks. */
+static int check_rest(const void *buf, const struct object_header *h, struct err *e)
+{
+	struct reader r = reader_of(buf, h->header_bytes);
+	bool lengths = true;
+
+	reader_take(&r, OBJECT_FIXED_BYTES);
+	for (uint32_t i = 0; i < h->extents; i++) {
+		reader_take(&r, h->flags & OBJECT_FLAG_GC ? MOVED_BYTES - 4 : EXTENT_BYTES);
+		if (h->flags & OBJECT_FLAG_GC)
+			get_zeroes(&r, 4);
+	}
+	for (uint32_t i = 0; i < h->chunks; i++) {
+		reader_take(&r, 4);
+		lengths = get_u32(&r) == chunk_bytes_of(h, i) && lengths;
+	}
+	get_zeroes(&r, (size_t)(r.end - r.p));
+	if (r.bad || !lengths)
+		return err_set(e, -EUCLEAN,
+			"data object %" PRIu64 ": impossible chunks or reserved bytes", h->seq);
 	return 0;
 }
 
@@ -172,5 +220,6 @@ int object_decode(const void *buf, size_t len, const uint8_t *uuid, uint64_t epo
 			"data object: expected %" PRIu64 ".%" PRIu64
 			" of this volume, found %" PRIu64 ".%" PRIu64,
 			epoch, seq, h->epoch, h->seq);
-	return check_extents(buf, h, e);
+	rc = check_extents(buf, h, e);
+	return rc < 0 ? rc : check_rest(buf, h, e);
 }

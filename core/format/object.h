@@ -17,6 +17,9 @@
 
 enum { OBJECT_CRC_BYTES = 16384, OBJECT_ALIGN = 4096, OBJECT_FIXED_BYTES = 96 };
 
+/* More makes no sense, and a reader allocates what a header says before it can check it. */
+enum { OBJECT_DATA_MAX = 256 << 20, OBJECT_HEADER_MAX = 64 << 20 };
+
 enum extent_kind { EXTENT_DATA, EXTENT_ZERO, EXTENT_DISCARD };
 
 enum object_header_flags { OBJECT_FLAG_GC = 1 }; /* extents carry the place they were moved from */
@@ -47,13 +50,14 @@ uint32_t object_header_bytes(uint32_t extents, uint32_t data_bytes, uint16_t fla
 void object_encode(const struct object_header *h, const struct object_extent *ext,
 	const uint32_t *crc, void *buf);
 
-/* Decode the fixed part: enough to know header_bytes.  No CRC is checked yet. -EUCLEAN, -EPROTO. */
+/* Decode the fixed part: enough to know header_bytes.  No CRC is checked yet, but sizes are such
+ * that memory can be allocated by them.  -EUCLEAN, -EPROTO. */
 int object_decode_fixed(
 	const void *buf, size_t len, struct object_header *h, struct err *e) MUST_CHECK;
 
 /* Decode a whole header of h->header_bytes and check everything: CRC, identity (uuid NULL: any),
- * order of extents and bounds (I10).  -EBADMSG, -EUCLEAN, -EPROTO.  `buf` must outlive the
- * accessors' use. */
+ * order of extents, bounds and reserved bytes (I10).  -EBADMSG, -EUCLEAN, -EPROTO.  `buf` must
+ * outlive the accessors' use. */
 int object_decode(const void *buf, size_t len, const uint8_t *uuid, uint64_t epoch, uint64_t seq,
 	struct object_header *h, struct err *e) MUST_CHECK;
 

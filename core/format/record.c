@@ -62,18 +62,32 @@ uint32_t record_get_crc(const void *buf, const struct record_header *h, uint32_t
 	return get_u32(&r);
 }
 
+static bool extent_possible(const struct record_extent *x, uint64_t from, uint64_t to)
+{
+	if (!x->len || !block_lba_fits(x->lba, x->len))
+		return false;
+	if (x->kind == EXTENT_DATA)
+		return x->off >= from && (uint64_t)x->off + x->len <= to;
+	return x->kind <= EXTENT_DISCARD && !x->off;
+}
+
 static int check_extents(const void *buf, const struct record_header *h, struct err *e)
 {
 	struct record_extent x;
+	uint64_t used = 0;
 
 	for (uint32_t i = 0; i < h->extents; i++) {
 		record_get_extent(buf, i, &x);
-		if (!x.len || x.kind > EXTENT_DISCARD ||
-			(x.kind == EXTENT_DATA &&
-				(uint64_t)x.off + x.len > (uint64_t)h->blocks * 8))
+		if (!extent_possible(&x, used, (uint64_t)h->blocks * 8))
 			return err_set(e, -EUCLEAN,
 				"journal record %" PRIu64 ": extent %u is impossible", h->seq, i);
+		if (x.kind == EXTENT_DATA)
+			used = (uint64_t)x.off + x.len;
 	}
+	/* Every block is there for an extent. */
+	if ((used + 7) / 8 != h->blocks)
+		return err_set(
+			e, -EUCLEAN, "journal record %" PRIu64 ": data of no extent", h->seq);
 	return 0;
 }
 
@@ -94,8 +108,15 @@ int record_decode(const void *buf, const uint8_t uuid[16], uint64_t place, struc
 	h->seq = get_u64(&r);
 	h->place = get_u64(&r);
 	h->flushed = get_u64(&r);
-	if (r.bad || !record_fits(h->extents, h->blocks) || memcmp(h->uuid, uuid, 16) ||
-		h->place != place)
-		return err_set(e, -EUCLEAN, "journal record: of another volume or place"); /* I10 */
+	reader_take(&r, 4); /* CRC */
+	get_zeroes(&r, RECORD_FIXED_BYTES - CRC_AT - 4);
+	if (r.bad || !h->extents || !record_fits(h->extents, h->blocks) || h->flushed >= h->seq)
+		return err_set(e, -EUCLEAN, "journal record: impossible values");
+	reader_take(&r, (size_t)h->extents * RECORD_EXTENT_BYTES + (size_t)h->blocks * 4);
+	get_zeroes(&r, (size_t)(r.end - r.p));
+	if (r.bad)
+		return err_set(e, -EUCLEAN, "journal record: reserved bytes are not zero");
+	if (memcmp(h->uuid, uuid, 16) || h->place != place) /* I10 */
+		return err_set(e, -EUCLEAN, "journal record: of another volume or place");
 	return check_extents(buf, h, e);
 }

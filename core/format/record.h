@@ -19,7 +19,8 @@ enum { RECORD_EXTENTS_MAX = (RECORD_BLOCK - RECORD_FIXED_BYTES) / RECORD_EXTENT_
 struct record_header {
 	uint8_t uuid[16]; /* of the volume */
 	uint64_t epoch, seq;
-	uint64_t flushed; /* the log was flushed up to this record when this one was written */
+	uint64_t flushed; /* the log was flushed up to this record when this one was written; < seq
+			   */
 	uint64_t place;	  /* block number in the pool: segment index * blocks per segment + block */
 	uint32_t extents, blocks; /* counts; blocks: of data, without the header */
 };
@@ -27,7 +28,7 @@ struct record_header {
 struct record_extent {
 	uint64_t lba; /* sectors */
 	uint32_t len; /* sectors */
-	uint32_t off; /* sectors in the data; 0 for zero and discard */
+	uint32_t off; /* sectors in the data, behind the extent before; 0 for zero and discard */
 	uint8_t kind; /* enum extent_kind */
 };
 
@@ -42,8 +43,8 @@ static inline bool record_fits(uint32_t extents, uint32_t blocks)
 /* buf: RECORD_BLOCK bytes. */
 void record_encode(const struct record_header *h, const struct record_extent *ext,
 	const uint32_t *crc, void *buf);
-/* Checks magic, version, CRC, volume, place and bounds.  -EUCLEAN: not a record of this volume
- * here. */
+/* Checks all of the header: CRC, volume and place (I10), bounds, reserved bytes.  -EUCLEAN: not a
+ * record of this volume here; -EBADMSG, -EPROTO. */
 int record_decode(const void *buf, const uint8_t uuid[16], uint64_t place, struct record_header *h,
 	struct err *e) MUST_CHECK;
 void record_get_extent(const void *buf, uint32_t i, struct record_extent *x);

@@ -2,11 +2,12 @@
 #include "format/superblock.h"
 
 #include "format/block.h"
+#include "format/profile.h"
 
 #include <assert.h>
 #include <errno.h>
 
-enum { VERSION = 1, CRC_AT = 12, FIXED_BYTES = 240 };
+enum { VERSION = 1, CRC_AT = 12, FIXED_BYTES = 240, RANGE_MIN = 8, RANGES_MAX = 1 << 28 };
 
 static const char magic[8] = "LSVDsupr";
 
@@ -46,21 +47,38 @@ size_t superblock_encode(const struct superblock *sb, void *buf)
 	return len;
 }
 
-static int check(const struct superblock *sb, struct err *e)
+/* Nothing absurd: a reader allocates a directory entry for each range. */
+static bool sizes_possible(const struct superblock *sb)
 {
 	uint64_t r = sb->range_sectors;
-	bool ok = sb->size_sectors && r && !(r & (r - 1)) && sb->epochs && sb->epoch[0].first_seq &&
-		  sb->host[SUPERBLOCK_HOST_MAX - 1] == 0;
 
-	for (uint32_t i = 1; ok && i < sb->epochs; i++)
-		ok = sb->epoch[i].epoch > sb->epoch[i - 1].epoch &&
-		     sb->epoch[i].first_seq >= sb->epoch[i - 1].first_seq;
-	return ok ? 0 : err_set(e, -EUCLEAN, "superblock: impossible values");
+	return sb->size_sectors && sb->size_sectors <= BLOCK_LBA_MAX && r >= RANGE_MIN &&
+	       r <= BLOCK_LBA_MAX && !(r & (r - 1)) && sb->size_sectors / r <= RANGES_MAX;
+}
+
+static bool profile_possible(uint64_t bytes)
+{
+	return !bytes ||
+	       (bytes >= PROFILE_FIXED_BYTES &&
+		       (bytes - PROFILE_FIXED_BYTES) % PROFILE_RANGE_BYTES == 0 &&
+		       (bytes - PROFILE_FIXED_BYTES) / PROFILE_RANGE_BYTES <= PROFILE_RANGES_MAX);
+}
+
+static bool epochs_rise(const struct superblock *sb)
+{
+	if (!sb->epochs || !sb->epoch[0].first_seq)
+		return false;
+	for (uint32_t i = 1; i < sb->epochs; i++)
+		if (sb->epoch[i].epoch <= sb->epoch[i - 1].epoch ||
+			sb->epoch[i].first_seq < sb->epoch[i - 1].first_seq)
+			return false;
+	return true;
 }
 
 int superblock_decode(const void *buf, size_t len, struct superblock *sb, struct err *e)
 {
 	struct reader r = reader_of(buf, len);
+	uint8_t clean;
 	int rc = block_check_magic(&r, magic, VERSION, "superblock", e);
 
 	if (rc < 0)
@@ -79,21 +97,24 @@ int superblock_decode(const void *buf, size_t len, struct superblock *sb, struct
 	get_bytes(&r, sb->pool_uuid, 16);
 	get_bytes(&r, sb->host, SUPERBLOCK_HOST_MAX);
 	sb->pid = get_u32(&r);
-	sb->clean = get_u8(&r) != 0;
+	clean = get_u8(&r);
+	sb->clean = clean;
 	get_zeroes(&r, 3);
 	sb->since_ns = get_u64(&r);
 	sb->epochs = get_u32(&r);
 	get_zeroes(&r, 4);
 	sb->pool_generation = get_u64(&r);
 	get_zeroes(&r, FIXED_BYTES - (size_t)(r.p - (const uint8_t *)buf));
-	if (r.bad || sb->epochs > SUPERBLOCK_EPOCHS_MAX ||
-		len != FIXED_BYTES + (size_t)sb->epochs * 16)
+	if (r.bad || clean > 1 || sb->host[SUPERBLOCK_HOST_MAX - 1] ||
+		sb->epochs > SUPERBLOCK_EPOCHS_MAX || len != FIXED_BYTES + (size_t)sb->epochs * 16)
 		return err_set(e, -EUCLEAN, "superblock: impossible values");
 	for (uint32_t i = 0; i < sb->epochs; i++) {
 		sb->epoch[i].epoch = get_u64(&r);
 		sb->epoch[i].first_seq = get_u64(&r);
 	}
-	return check(sb, e);
+	if (!sizes_possible(sb) || !profile_possible(sb->profile_bytes) || !epochs_rise(sb))
+		return err_set(e, -EUCLEAN, "superblock: impossible values");
+	return 0;
 }
 
 uint64_t superblock_epoch_of(const struct superblock *sb, uint64_t seq)

@@ -21,6 +21,8 @@
  */
 #include "store/file_impl.h"
 
+#include "sys/path.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -431,9 +433,15 @@ static int find_root(const char *dir, unsigned flags, char *root, struct err *e)
 
 	if (!dir[0])
 		return err_set(e, -EINVAL, "file store: name a directory, as in file:/srv/vols");
-	if ((flags & STORE_CREATE) && mkdir(dir, 0777) && errno != EEXIST)
-		return err_set(e, -errno, "file store '%s': create the directory: %s", dir,
-			strerror(errno));
+	if (flags & STORE_CREATE) {
+		int rc = path_make_parents(dir);
+
+		if (rc == 0 && mkdir(dir, 0777) && errno != EEXIST)
+			rc = -errno;
+		if (rc < 0)
+			return err_set(e, rc, "file store '%s': create the directory: %s", dir,
+				strerror(-rc));
+	}
 	if (!realpath(dir, real) || stat(real, &st)) {
 		if (errno == ENOENT)
 			return err_set(e, -ENOENT,

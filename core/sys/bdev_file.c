@@ -8,6 +8,7 @@
  * anything is looked at, so of two creators one gets -EBUSY.
  */
 #include "sys/bdev_impl.h"
+#include "sys/path.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -255,6 +256,9 @@ int bdev_file_open(const char *path, unsigned flags, uint64_t create_bytes, stru
 		flags &= ~(unsigned)BDEV_CREATE;
 	f.fd = open_direct(path, open_flags(path, flags), e);
 	if (f.fd == -ENOENT && (flags & BDEV_CREATE)) {
+		rc = path_make_parents(path);
+		if (rc < 0)
+			return fail(e, rc, path, "create the directory of");
 		f.fd = open_direct(path, O_RDWR | O_CREAT, e);
 		/* A file system without O_DIRECT makes the file, and then refuses to open it. */
 		if (f.fd == -EINVAL)

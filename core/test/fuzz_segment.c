@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* fuzz_segment.c - any bytes as a pool or segment header: an error, or contents that encode to the
+ * same bytes. */
+#include "test/format_util.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	sample_fuzz(SAMPLE_POOL, data, len);
+	sample_fuzz(SAMPLE_SEGMENT, data, len);
+	return 0;
+}
