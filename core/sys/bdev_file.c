@@ -24,9 +24,11 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { FILL_BYTES = 8 << 20, SECTOR_MIN = 512 };
+/* BUSY_NS_MAX: half a second in all. */
+enum { FILL_BYTES = 8 << 20, SECTOR_MIN = 512, BUSY_NS_MAX = 512000000 };
 
 static int fail(struct err *e, int code, const char *path, const char *what)
 {
@@ -246,7 +248,7 @@ static int open_flags(const char *path, unsigned flags)
 	return how;
 }
 
-int bdev_file_open(const char *path, unsigned flags, uint64_t create_bytes, struct bdev_file *out,
+static int open_once(const char *path, unsigned flags, uint64_t create_bytes, struct bdev_file *out,
 	struct err *e)
 {
 	struct bdev_file f = {.fd = -1};
@@ -278,4 +280,20 @@ int bdev_file_open(const char *path, unsigned flags, uint64_t create_bytes, stru
 		e->msg[0] = 0;
 	*out = f;
 	return 0;
+}
+
+/* A process that was killed holds its lock until the kernel has ended its I/O, some milliseconds
+ * after it is gone: whoever is restarted at once must not be told that the device is in use. */
+int bdev_file_open(const char *path, unsigned flags, uint64_t create_bytes, struct bdev_file *out,
+	struct err *e)
+{
+	struct timespec ts = {.tv_nsec = 1000000};
+	int rc = open_once(path, flags, create_bytes, out, e);
+
+	while (rc == -EBUSY && flags & BDEV_LOCK && ts.tv_nsec < BUSY_NS_MAX) {
+		nanosleep(&ts, NULL);
+		ts.tv_nsec *= 2;
+		rc = open_once(path, flags, create_bytes, out, e);
+	}
+	return rc;
 }
