@@ -178,7 +178,7 @@ struct lsvd_io {
 
 /* Returns 0, and cb fires later, exactly once; or -errno (-EINVAL unaligned or beyond the end,
  * -EROFS, -ESHUTDOWN), and cb never fires.  Inline drive: the polling thread.  Thread drive: any
- * thread. Writes of up to 1 MiB are atomic under a crash; larger ones are cut into pieces of 1 MiB.
+ * thread. Writes of up to 128 KiB are atomic under a crash; larger ones are cut into such pieces.
  * A write is in order with those acknowledged before it was submitted; a flush covers exactly
  * these. */
 LSVD_API int lsvd_submit(struct lsvd_image *img, struct lsvd_io *io);
