@@ -1,0 +1,84 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# kill9.sh: kill -9 in the middle of writing, 50 times; every write that was acknowledged must be there afterwards.
+#
+#   40 times a program that notes each acknowledgement in shared memory (core/test/test_kill9.c),
+#   10 times fio, which notes what it wrote (verify state) right before it kills itself, at a random moment.
+#
+# KILL9_ROUNDS (40) and FIO_ROUNDS (10) change the numbers.  O is the build folder.
+# Last line: `kill9: N passed, N failed, N skipped`, one for each kill; exit code 0 when none failed.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+O=${O:-build}
+export KILL9_ROUNDS=${KILL9_ROUNDS:-40}
+fio_rounds=${FIO_ROUNDS:-10}
+tmp=$(mktemp -d "${TMPDIR:-/var/tmp}/lsvd-kill9-XXXXXX") || exit 1
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 130' INT TERM
+pass=0 fail=0 skip=0
+
+if "$O/test/test_kill9" > "$tmp/out" 2>&1; then
+	pass=$((pass + KILL9_ROUNDS))
+	grep -E 'acknowledged$' "$tmp/out"
+else
+	fail=$((fail + 1))
+	tail -n 20 "$tmp/out"
+fi
+
+# fio with the engine in the folder of the test.
+run() {
+	(cd "$tmp" && LSVD_ENGINE_DIR=$engine_dir "$OLDPWD/fio-engine/fio-lsvd" --ioengine=lsvd --image="file:$tmp/store/vm" \
+		--pool="file:$tmp/pool" --set=pool.size=64M,pool.segment=1M,object.size=1M,checkpoint.interval=4M --create=64m \
+		--thread --name=t --iodepth=16 --verify=crc32c --randseed="$round" "$@") > "$tmp/out" 2>&1
+}
+
+objects() { find "$tmp/store/vm" -type f 2> /dev/null | wc -l; }
+
+# Kill fio at a random moment once it has put objects.
+write_and_kill() {
+	local pid before
+	rm -f "$state" "$tmp/trigger"
+	before=$(objects)
+	# shellcheck disable=SC2016 # for the shell that fio starts
+	run --rw=randwrite --bs=4k --size=64m --do_verify=0 --verify_state_save=1 --drive="$1" --time_based --runtime=30 \
+		--trigger-file="$tmp/trigger" --trigger='kill -9 $PPID' &
+	pid=$!
+	for _ in $(seq 200); do [ "$(objects)" -le "$((before + 2))" ] || break; sleep 0.02; done
+	sleep "0.$(printf %03d $((RANDOM % 400)))"
+	touch "$tmp/trigger"
+	wait $pid 2> /dev/null
+	if [ $? != 137 ] || [ ! -s "$state" ]; then
+		echo "  fio was not killed, or left no state"; tail -n 15 "$tmp/out"; return 1
+	fi
+}
+
+# Read back what the state names.
+read_back() { run --rw=randread --bs=4k --size=64m --verify_state_load=1 --verify_fatal=1 "$@"; }
+
+kill_fio() {
+	write_and_kill "$1" || return
+	# Without the journal it is not complete: if this never fails, the test does not see what it should.
+	read_back --readonly > /dev/null || incomplete=$((incomplete + 1))
+	read_back --drive="$1" || { echo "  verify failed:"; tail -n 15 "$tmp/out"; return 1; }
+	bytes=$(sed -n 's/.*READ: .*io=\([^ ]*\) .*/\1/p' "$tmp/out")
+	[ -n "$bytes" ] || { echo "  nothing was verified"; tail -n 15 "$tmp/out"; return 1; }
+}
+
+if command -v fio > /dev/null && [ -e "$O/lsvd-engine/lsvd" ]; then
+	engine_dir=$(cd "$O/lsvd-engine" && pwd)
+	state=$tmp/local-t-0-verify.state incomplete=0
+	for round in $(seq "$fio_rounds"); do
+		drive=inline
+		[ $((round % 2)) = 0 ] || drive=thread
+		if kill_fio $drive 2> /dev/null; then pass=$((pass + 1)); echo "fio $round ($drive): $bytes verified"
+		else fail=$((fail + 1)); fi
+	done
+	if [ "$fio_rounds" -gt 2 ] && [ $incomplete = 0 ]; then
+		fail=$((fail + 1)); echo "FAILED  what is only in the journal was not missed without it"
+	fi
+else
+	echo "kill9.sh: no fio, or no engine in $O/lsvd-engine (make fio-headers; make)"
+	skip=$fio_rounds
+fi
+echo "kill9: $pass passed, $fail failed, $skip skipped"
+[ $fail = 0 ]

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * test_kill9.c - kill -9 of a process that writes, and then: is all there that was acknowledged?
+ *
+ * A child keeps up to 16 requests in flight and notes in shared memory what it submitted and what
+ * was acknowledged.  It is killed at a random moment, also while it opens; sometimes one that
+ * recovers is killed, too.  Then every sector must hold its last acknowledged version; a request
+ * that was in flight is there as a whole or not at all.
+ *
+ * KILL9_ROUNDS (default 5) kills; KILL9_SEED.
+ */
+#include "test/image_env.h"
+#include "test/test.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SLOTS = 16, SIZE = 16 << 20, SECTORS = SIZE / 512, LEN_MAX = 256 };
+
+/* A request of the child.  What is in flight when it dies may be done or not; SLOT_ACKED is done,
+ * but perhaps not all noted in `version` yet. */
+enum { SLOT_IDLE, SLOT_IN_FLIGHT, SLOT_ACKED };
+
+struct note {
+	_Atomic uint32_t state;
+	uint32_t lba, len, version;
+};
+
+struct shared {
+	struct note note[SLOTS];
+	_Atomic uint32_t last_version, acks;
+	uint32_t version[SECTORS];
+	bool lies; /* acknowledge when submitted: must be found out */
+};
+
+struct request {
+	struct lsvd_io io;
+	struct iovec iov;
+	struct note *note;
+	struct shared *sh;
+	uint8_t *buf;
+};
+
+static uint64_t seed;
+
+static uint64_t draw(uint64_t n)
+{
+	return test_rand(&seed) % n;
+}
+
+static void sleep_us(uint64_t us)
+{
+	struct timespec ts = {
+		.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000 * 1000)};
+
+	nanosleep(&ts, NULL);
+}
+
+/* ---- the child ---- */
+
+static void acknowledge(struct shared *sh, struct note *n)
+{
+	atomic_store(&n->state, SLOT_ACKED);
+	for (uint32_t i = 0; i < n->len; i++)
+		sh->version[n->lba + i] = n->version;
+	atomic_fetch_add(&sh->acks, 1);
+	atomic_store(&n->state, SLOT_IDLE);
+}
+
+static void done(struct lsvd_io *io)
+{
+	struct request *r = io->user;
+
+	if (io->status < 0)
+		_exit(3);
+	if (!r->sh->lies)
+		acknowledge(r->sh, r->note);
+	r->io.user = NULL;
+}
+
+static bool overlaps(const struct request *r, uint32_t lba, uint32_t len)
+{
+	for (int i = 0; i < SLOTS; i++)
+		if (r[i].io.user && r[i].note->lba < lba + len &&
+			lba < r[i].note->lba + r[i].note->len)
+			return true;
+	return false;
+}
+
+static void submit(struct image_env *e, struct request *all, struct request *r)
+{
+	static const uint8_t ops[] = {LSVD_WRITE, LSVD_WRITE, LSVD_WRITE, LSVD_WRITE, LSVD_WRITE,
+		LSVD_WRITE, LSVD_WRITE, LSVD_DISCARD, LSVD_WRITE_ZEROES, LSVD_FLUSH};
+	enum lsvd_op op = ops[draw(sizeof(ops))];
+	uint32_t len = draw(4) ? 8 : 1 + (uint32_t)draw(LEN_MAX),
+		 lba = (uint32_t)draw(SECTORS - len + 1);
+
+	if (len == 8)
+		lba &= ~7u;
+	if (overlaps(all, lba, len))
+		return;
+	if (op == LSVD_FLUSH)
+		len = 0;
+	r->note->lba = lba;
+	r->note->len = len;
+	r->note->version = op == LSVD_WRITE ? atomic_fetch_add(&r->sh->last_version, 1) + 1 : 0;
+	if (op == LSVD_WRITE)
+		model_fill(r->buf, lba, len, r->note->version);
+	r->iov = (struct iovec){r->buf, (size_t)len * 512};
+	r->io.op = op;
+	r->io.flags = draw(16) ? 0 : LSVD_FUA;
+	r->io.offset_bytes = (uint64_t)lba * 512;
+	r->io.len_bytes = (uint64_t)len * 512;
+	r->io.iov = &r->iov;
+	r->io.iovcnt = 1;
+	r->io.cb = done;
+	r->io.user = r;
+	if (r->sh->lies)
+		acknowledge(r->sh, r->note);
+	else
+		atomic_store(&r->note->state, SLOT_IN_FLIGHT);
+	if (lsvd_submit(e->img, &r->io) < 0)
+		_exit(4);
+}
+
+/* A process that was killed holds its locks until the kernel has finished its I/O. */
+static int open_image(struct image_env *e, enum lsvd_drive drive)
+{
+	int rc = lsvd_ctx_open(e->cfg, drive, &e->ctx, e->why);
+
+	return rc < 0 ? rc : lsvd_image_open(e->ctx, e->url, 0, &e->img, e->why);
+}
+
+static void write_for_ever(struct image_env *e, int fd)
+{
+	struct request *r = calloc(SLOTS, sizeof(*r));
+	struct shared *sh = (struct shared *)e->version;
+
+	(void)fd;
+	if (!r || open_image(e, LSVD_DRIVE_INLINE) < 0) {
+		fprintf(stderr, "child: %s\n", e->why);
+		_exit(2);
+	}
+	for (int i = 0; i < SLOTS; i++) {
+		r[i].sh = sh;
+		r[i].note = &sh->note[i];
+		r[i].buf = malloc(LEN_MAX * 512);
+	}
+	for (;;) {
+		for (int i = 0; i < SLOTS; i++)
+			if (!r[i].io.user)
+				submit(e, r, &r[i]);
+		lsvd_poll(e->ctx, 1000000);
+	}
+}
+
+static void recover_only(struct image_env *e, int fd)
+{
+	(void)fd;
+	if (open_image(e, LSVD_DRIVE_THREAD) < 0) {
+		fprintf(stderr, "child that recovers: %s\n", e->why);
+		_exit(2);
+	}
+	for (;;)
+		sleep_us(1000000);
+}
+
+/* ---- the parent ---- */
+
+/* 0: killed; else what the child had to say. */
+static int run_and_kill(struct image_env *e, void (*fn)(struct image_env *e, int fd), uint64_t us)
+{
+	int fd, rc;
+	pid_t pid = ie_fork(e, fn, &fd);
+
+	sleep_us(us);
+	kill(pid, SIGKILL);
+	rc = ie_wait(pid);
+	close(fd);
+	return rc == 128 + SIGKILL ? 0 : rc;
+}
+
+/* In flight when it died: all of it, or none. */
+static const char *settle(struct shared *sh, struct note *n, const uint8_t *data)
+{
+	uint32_t fresh = 0;
+
+	for (uint32_t i = 0; i < n->len; i++)
+		fresh += model_is(data + ((size_t)n->lba + i) * 512, n->lba + i, n->version);
+	if (fresh == n->len) {
+		acknowledge(sh, n);
+		return NULL;
+	}
+	/* A sector of zeroes under a discard looks done when it was zeroes before. */
+	for (uint32_t i = 0; i < n->len; i++)
+		if (!model_is(
+			    data + ((size_t)n->lba + i) * 512, n->lba + i, sh->version[n->lba + i]))
+			return "a request that was in flight is there in part";
+	atomic_store(&n->state, SLOT_IDLE);
+	return NULL;
+}
+
+static const char *verify(
+	struct image_env *e, struct shared *sh, uint8_t *data, char *what, size_t len)
+{
+	for (int i = 0; i < SLOTS; i++) {
+		struct note *n = &sh->note[i];
+		const char *wrong = NULL;
+
+		if (atomic_load(&n->state) == SLOT_ACKED)
+			acknowledge(sh, n);
+		else if (atomic_load(&n->state) == SLOT_IN_FLIGHT)
+			wrong = settle(sh, n, data);
+		if (wrong) {
+			snprintf(
+				what, len, "sectors %u+%u, version %u", n->lba, n->len, n->version);
+			return wrong;
+		}
+	}
+	(void)e;
+	for (uint32_t s = 0; s < SECTORS; s++) {
+		if (model_is(data + (size_t)s * 512, s, sh->version[s]))
+			continue;
+		snprintf(what, len, "sector %u: version %u was acknowledged, version %d is there",
+			s, sh->version[s], (int)model_version(data + (size_t)s * 512, s));
+		return "an acknowledged write is lost";
+	}
+	return NULL;
+}
+
+static const char *read_and_verify(
+	struct image_env *e, struct shared *sh, bool drain, char *what, size_t len)
+{
+	uint8_t *data = malloc(SIZE);
+	const char *wrong = NULL;
+	int rc = open_image(e, draw(2) ? LSVD_DRIVE_INLINE : LSVD_DRIVE_THREAD);
+
+	if (rc == 0 && drain)
+		rc = lsvd_image_drain(e->img);
+	if (rc == 0)
+		rc = lsvd_pread(e->img, data, SIZE, 0);
+	if (rc < 0) {
+		snprintf(what, len, "%s: %s", strerror(-rc), e->why);
+		wrong = "it cannot be opened and read";
+	} else {
+		wrong = verify(e, sh, data, what, len);
+	}
+	free(data);
+	return wrong;
+}
+
+struct verdict {
+	const char *wrong;
+	char what[600];
+	unsigned round;
+};
+
+static void one_round(struct image_env *e, struct shared *sh, struct verdict *v)
+{
+	int rc = run_and_kill(e, write_for_ever, draw(8) ? 20000 + draw(150000) : draw(40000));
+
+	while (rc == 0 && draw(3) == 0)
+		rc = run_and_kill(e, recover_only, draw(30000));
+	if (rc) {
+		v->wrong = "a child failed";
+		snprintf(v->what, sizeof(v->what), "exit code %d", rc);
+		return;
+	}
+	v->wrong = read_and_verify(e, sh, draw(2), v->what, sizeof(v->what));
+	if (e->ctx)
+		ie_close(e);
+}
+
+static struct image_env *env(const char *name, struct shared **sh)
+{
+	struct image_env *e = ie_new(name);
+
+	*sh = mmap(NULL, sizeof(**sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(*sh != MAP_FAILED);
+	free(e->version);
+	e->version = NULL;
+	e->size_bytes = SIZE;
+	ie_set(e, "destage.age_ms", "20");
+	ie_set(e, "checkpoint.interval", "1M");
+	ie_open(e, LSVD_DRIVE_INLINE);
+	ie_close(e);
+	e->version = (uint32_t *)(void *)*sh;
+	return e;
+}
+
+static void run(const char *name, unsigned rounds, bool lies, struct verdict *v)
+{
+	struct shared *sh;
+	struct image_env *e = env(name, &sh);
+
+	seed = test_seed();
+	sh->lies = lies;
+	for (v->round = 1; v->round <= rounds && !v->wrong; v->round++)
+		one_round(e, sh, v);
+	printf("%s: %u kills, %u requests acknowledged\n", name, v->round - 1,
+		atomic_load(&sh->acks));
+	assert_true(rounds < 3 || atomic_load(&sh->acks) > 0);
+	e->version = NULL;
+	ie_free(e);
+	munmap(sh, sizeof(*sh));
+}
+
+TEST(what_was_acknowledged_survives_kill_9)
+{
+	const char *n = getenv("KILL9_ROUNDS");
+	struct verdict v = {0};
+
+	run("kill9", n ? (unsigned)atoi(n) : 5, false, &v);
+	if (v.wrong)
+		fail_msg("round %u: %s: %s", v.round - 1, v.wrong, v.what);
+}
+
+/* Would the test notice?  A child that acknowledges too early must be caught. */
+TEST(a_child_that_acknowledges_too_early_is_caught)
+{
+	struct verdict v = {0};
+
+	run("kill9-lies", 40, true, &v);
+	assert_non_null(v.wrong);
+	assert_string_equal(v.wrong, "an acknowledged write is lost");
+}
