@@ -349,7 +349,8 @@ static void collect(struct world *w)
 
 static void resize(struct world *w)
 {
-	uint64_t size = world_between(w, 600, w->o.sectors), old = w->size_sectors;
+	uint64_t max = world_chance(w, 80) ? 2048 * 6 : w->o.sectors;
+	uint64_t size = world_between(w, 600, max), old = w->size_sectors;
 	uint32_t first, last = 0, stamp;
 	char why[LSVD_ERR_MAX] = "";
 	int rc;

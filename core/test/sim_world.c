@@ -307,10 +307,10 @@ void world_init(struct world *w, uint64_t seed)
 	choose_config(w);
 	choose_disks(w);
 	choose_rules(w);
-	w->size_sectors = 2048 * world_between(w, 1, world_chance(w, 70) ? 4 : 16);
+	w->size_sectors = 2048 * world_between(w, 1, world_chance(w, 80) ? 3 : 12);
 	if (world_chance(w, 30))
 		w->size_sectors -= world_below(w, 1000);
-	oracle_init(&w->o, seed, 2048 * 20);
+	oracle_init(&w->o, seed, 2048 * 14);
 	if (mem_objects_new(&w->objects) < 0)
 		world_fail(w, "no memory");
 	world_log(w, "%u legs of %" PRIu64 " KiB, image of %" PRIu64 " KiB,%s", w->legs,
