@@ -316,6 +316,9 @@ static void fetch_got(struct store_req *r, int64_t status)
 		header_folded(f->header, status); /* verifies f, among those who wait */
 		return;
 	}
+	/* Nobody waited when the header could not be had; a client does now. */
+	if (f->status == -EIO && fetch_wanted(f))
+		f->status = 0;
 	if (f->status < 0)
 		fetch_fail(f, f->status);
 	else if (!f->header)
