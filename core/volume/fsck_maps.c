@@ -1,0 +1,661 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * fsck_maps.c - the object table and the map, built again from checkpoints and headers, every rule
+ * of theirs checked on the way.
+ *
+ * As in load.c the newest checkpoint names those still needed; from the newest full one on each
+ * adds its part; then the ranges are read from wherever the directory says, in windows; then the
+ * objects after the checkpoint are applied.  A damaged link of the chain makes the table unknown
+ * (table_ok false); a damaged range only leaves a hole in the map (map_ok false), and what would
+ * follow from that hole is not reported.
+ */
+#include "volume/fsck_impl.h"
+
+#include "sys/crc.h"
+#include "volume/volume_impl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WINDOW_BYTES = 8 << 20, LIVE_MAX = 1 << 16 };
+
+static const uint64_t ranges_max = 1ull << 26;
+
+/* ---- metas ---- */
+
+/* Read a checkpoint's meta.  0: *meta and *h are good.  A positive value: a finding was made. */
+static int read_meta(struct fsck *f, const char *name, uint64_t epoch, uint64_t number,
+	struct checkpoint_header *h, uint8_t **meta, uint64_t *size)
+{
+	uint8_t fixed[CHECKPOINT_FIXED_BYTES];
+	struct err e = {.msg = ""};
+	int64_t n = fsck_get(f, name, 0, fixed, sizeof(fixed), size, &e);
+	int rc = n < 0 ? (int)n : checkpoint_decode_fixed(fixed, (size_t)n, h, &e);
+
+	*meta = NULL;
+	if (rc == 0 && h->meta_bytes > *size)
+		rc = err_set(&e, -EUCLEAN,
+			"cut off: %" PRIu64 " bytes, its meta alone should have %" PRIu64, *size,
+			h->meta_bytes);
+	if (rc == 0 && !(*meta = malloc(h->meta_bytes)))
+		rc = -ENOMEM;
+	if (rc == 0) {
+		n = fsck_get(f, name, 0, *meta, h->meta_bytes, NULL, &e);
+		rc = n < 0 ? (int)n
+			   : checkpoint_decode(*meta, (size_t)n, f->sb->uuid, epoch, number, h, &e);
+	}
+	if (rc == 0)
+		return 0;
+	rc = fsck_refused(f, name, 0, rc, &e);
+	return rc < 0 ? rc : 1;
+}
+
+static struct fsck_checkpoint *find_checkpoint(const struct fsck *f, uint64_t number)
+{
+	for (uint32_t i = 0; i < f->nckpt; i++)
+		if (f->ckpt[i].x.number == number)
+			return &f->ckpt[i];
+	return NULL;
+}
+
+bool fsck_has_checkpoint(const struct fsck *f, uint64_t epoch, uint64_t number)
+{
+	const struct fsck_checkpoint *c = find_checkpoint(f, number);
+
+	return c && c->x.epoch == epoch;
+}
+
+/* The list of checkpoints still needed: rising, and up to the newest. */
+static int take_live(
+	struct fsck *f, const char *name, const uint8_t *meta, const struct checkpoint_header *h)
+{
+	bool ok = h->live <= LIVE_MAX, full = false;
+
+	f->ckpt = calloc(ok ? h->live : 1, sizeof(*f->ckpt));
+	if (!f->ckpt)
+		return -ENOMEM;
+	for (uint32_t i = 0; ok && i < h->live; i++) {
+		struct checkpoint_live *x = &f->ckpt[i].x;
+
+		checkpoint_get_live(meta, h, i, x);
+		ok = (i == 0 || x->number > f->ckpt[i - 1].x.number) && x->number <= h->number;
+		full = full || x->number == h->full_number;
+		f->nckpt++;
+	}
+	if (ok && full && f->ckpt[f->nckpt - 1].x.number == h->number)
+		return 0;
+	fsck_find(f, FSCK_ERROR, FSCK_STRUCTURE, name, CHECKPOINT_FIXED_BYTES,
+		"the list of checkpoints still needed is impossible");
+	return 1;
+}
+
+/* ---- object table ---- */
+
+static int add_known(struct fsck *f, uint32_t slot)
+{
+	if (slot >= f->nknown) {
+		uint32_t n = slot < 512 ? 1024 : 2 * slot;
+		void *p = realloc(f->known, n * sizeof(*f->known));
+
+		if (!p)
+			return -ENOMEM;
+		f->known = p;
+		f->nknown = n;
+	}
+	f->known[slot] = (struct fsck_known){0};
+	return 0;
+}
+
+static int add_object(struct fsck *f, const struct object *o, uint32_t *slot)
+{
+	int rc = objmap_add(f->objects, o, slot);
+
+	return rc < 0 ? rc : add_known(f, *slot);
+}
+
+/* An object that the table has already: listed again by a full checkpoint. */
+static bool agrees(struct fsck *f, uint32_t slot, const struct checkpoint_object *x)
+{
+	const struct object *o = objmap_get(f->objects, slot);
+
+	return o->epoch == x->epoch && o->hdr_sectors == x->hdr_sectors &&
+	       o->data_sectors == x->data_sectors;
+}
+
+static int take_object(struct fsck *f, const char *name, const struct checkpoint_header *h,
+	uint32_t i, const struct checkpoint_object *x)
+{
+	uint32_t slot = objmap_find(f->objects, x->seq);
+	int rc = 0;
+
+	if (x->seq > h->object_seq || x->epoch > h->epoch || !x->hdr_sectors ||
+		x->hdr_sectors % 8 || x->data_sectors % 8 || x->live_sectors > x->data_sectors ||
+		x->flags & ~(uint32_t)OBJECT_FLAGS ||
+		(slot != OBJMAP_NONE &&
+			(f->known[slot].number == h->number || !agrees(f, slot, x)))) {
+		fsck_find(f, FSCK_ERROR, FSCK_STRUCTURE, name, 0,
+			"entry %u of the object table, for object %" PRIu64 ", is impossible", i,
+			x->seq);
+		return 1;
+	}
+	if (slot == OBJMAP_NONE) {
+		struct object o = {.seq = x->seq,
+			.epoch = x->epoch,
+			.hdr_sectors = x->hdr_sectors,
+			.data_sectors = x->data_sectors,
+			.flags = (uint8_t)(x->flags & ~(uint32_t)OBJECT_DEAD)};
+
+		rc = add_object(f, &o, &slot);
+	}
+	if (rc == 0) {
+		f->known[slot].number = h->number;
+		f->known[slot].listed_sectors = x->live_sectors;
+	}
+	return rc;
+}
+
+static int take_objects(
+	struct fsck *f, const char *name, const uint8_t *meta, const struct checkpoint_header *h)
+{
+	uint32_t slot;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < h->removed; i++) {
+		slot = objmap_find(f->objects, checkpoint_get_removed(meta, h, i));
+		if (slot != OBJMAP_NONE)
+			objmap_remove(f->objects, slot);
+	}
+	for (uint32_t i = 0; rc == 0 && i < h->objects; i++) {
+		struct checkpoint_object x;
+
+		checkpoint_get_object(meta, h, i, &x);
+		rc = take_object(f, name, h, i, &x);
+	}
+	return rc;
+}
+
+/* ---- directory ---- */
+
+static int grow_dirs(struct fsck *f, uint64_t range)
+{
+	uint64_t n = range < 512 ? 1024 : 2 * range;
+	struct checkpoint_dir *p;
+
+	if (range < f->ndirs)
+		return 0;
+	p = realloc(f->dir, n * sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	memset(p + f->ndirs, 0, (n - f->ndirs) * sizeof(*p));
+	f->dir = p;
+	f->ndirs = n;
+	return 0;
+}
+
+static int take_dirs(
+	struct fsck *f, const char *name, const uint8_t *meta, const struct checkpoint_header *h)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < h->dirs; i++) {
+		struct checkpoint_dir d;
+
+		checkpoint_get_dir(meta, h, i, &d);
+		if (d.range >= ranges_max || d.number > h->number ||
+			d.extents > f->sb->range_sectors) {
+			fsck_find(f, FSCK_ERROR, FSCK_STRUCTURE, name, 0,
+				"entry %u of the directory, for range %" PRIu64 ", is impossible",
+				i, d.range);
+			return 1;
+		}
+		rc = grow_dirs(f, d.range);
+		if (rc == 0)
+			f->dir[d.range] = d;
+	}
+	return rc;
+}
+
+/* One checkpoint object: 1 when it could not be used. */
+static int take_checkpoint(struct fsck *f, struct fsck_checkpoint *c)
+{
+	uint64_t expected = c->x.meta_bytes + c->x.payload_bytes, size;
+	struct checkpoint_header h;
+	char name[STORE_NAME_MAX];
+	uint8_t *meta;
+	int rc;
+
+	volume_ckpt_name(name, f->p->name, c->x.epoch, c->x.number);
+	rc = read_meta(f, name, c->x.epoch, c->x.number, &h, &meta, &size);
+	if (rc == 0 && (h.meta_bytes != c->x.meta_bytes || h.payload_bytes != c->x.payload_bytes)) {
+		fsck_find(f, FSCK_ERROR, FSCK_STRUCTURE, name, 0,
+			"its sizes are not those that the newest checkpoint gives");
+		rc = 1;
+	}
+	c->usable = rc == 0 && size >= expected;
+	if (rc == 0 && size != expected)
+		fsck_find(f, size < expected ? FSCK_ERROR : FSCK_WARNING, FSCK_SIZE, name, size,
+			"it has %" PRIu64 " bytes and should have %" PRIu64, size, expected);
+	if (rc == 0 && c->x.number >= f->full_number) {
+		rc = take_objects(f, name, meta, &h);
+		if (rc == 0)
+			rc = take_dirs(f, name, meta, &h);
+	}
+	free(meta);
+	return rc;
+}
+
+/* ---- ranges ---- */
+
+static int bad_extent(struct fsck *f, const char *name, uint64_t at, const char *why,
+	const struct checkpoint_extent *x)
+{
+	fsck_find(f, FSCK_ERROR, FSCK_MAP, name, at,
+		"%s: %u sectors at %" PRIu64 ", in object %" PRIu64 " at sector %u", why, x->len,
+		x->lba, x->seq, x->off);
+	f->map_ok = false;
+	return 0;
+}
+
+static int take_extent(struct fsck *f, const char *name, uint64_t at,
+	const struct checkpoint_extent *x, uint64_t low, uint64_t high)
+{
+	uint32_t slot = objmap_find(f->objects, x->seq);
+	int rc;
+
+	if (!x->len || x->lba < low || x->lba >= high || x->len > high - x->lba)
+		return bad_extent(f, name, at, "an extent is out of place", x);
+	if (x->lba + x->len > f->sb->size_sectors)
+		return bad_extent(f, name, at, "an extent is beyond the end of the image", x);
+	if (slot == OBJMAP_NONE)
+		return bad_extent(f, name, at, "an extent is in an object there is not", x);
+	if ((uint64_t)x->off + x->len > objmap_get(f->objects, slot)->data_sectors)
+		return bad_extent(f, name, at, "an extent is beyond its object's data", x);
+	rc = extmap_insert(f->map, x->lba, x->len, place_of(slot, x->off), NULL, NULL);
+	if (rc == 0)
+		f->known[slot].live_sectors += x->len;
+	return rc == -EINVAL ? bad_extent(f, name, at, "an extent is out of place", x) : rc;
+}
+
+static uint64_t dir_bytes(const struct checkpoint_dir *d)
+{
+	return (uint64_t)d->extents * CHECKPOINT_EXTENT_BYTES;
+}
+
+static int take_range(struct fsck *f, const struct fsck_checkpoint *c, const char *name,
+	const struct checkpoint_dir *d, const uint8_t *p)
+{
+	uint64_t low = d->range * f->sb->range_sectors, high = low + f->sb->range_sectors;
+	uint64_t at = c->x.meta_bytes + d->offset_bytes;
+	int rc = 0;
+
+	if (crc32c(0, p, dir_bytes(d)) != d->crc) {
+		fsck_find(f, FSCK_ERROR, FSCK_CHECKSUM, name, at,
+			"range %" PRIu64 " (sectors %" PRIu64 " to %" PRIu64
+			"): checksum does not match",
+			d->range, low, high);
+		f->map_ok = false;
+		return 0;
+	}
+	for (uint32_t i = 0; rc == 0 && i < d->extents; i++) {
+		struct checkpoint_extent x;
+
+		checkpoint_get_extent(p + (size_t)i * CHECKPOINT_EXTENT_BYTES, &x);
+		rc = take_extent(f, name, at + (size_t)i * CHECKPOINT_EXTENT_BYTES, &x, low, high);
+		low = x.lba + x.len;
+	}
+	return rc;
+}
+
+/* Ranges in order of where they lie, so that one read brings many. */
+static int by_place(const void *a, const void *b)
+{
+	const struct checkpoint_dir *x = a, *y = b;
+
+	if (x->number != y->number)
+		return x->number < y->number ? -1 : 1;
+	return x->offset_bytes < y->offset_bytes ? -1 : x->offset_bytes > y->offset_bytes;
+}
+
+/* The checkpoint that has this range; NULL when that one is not usable or the range not in it. */
+static const struct fsck_checkpoint *home_of(struct fsck *f, const struct checkpoint_dir *d)
+{
+	const struct fsck_checkpoint *c = find_checkpoint(f, d->number);
+	bool inside = c && d->offset_bytes <= c->x.payload_bytes &&
+		      dir_bytes(d) <= c->x.payload_bytes - d->offset_bytes;
+
+	if (!c)
+		fsck_find(f, FSCK_ERROR, FSCK_STRUCTURE, NULL, 0,
+			"range %" PRIu64 " is in checkpoint %" PRIu64 ", which is not listed",
+			d->range, d->number);
+	else if (!inside)
+		fsck_find(f, FSCK_ERROR, FSCK_STRUCTURE, NULL, 0,
+			"range %" PRIu64 " lies outside checkpoint %" PRIu64, d->range, d->number);
+	if (inside && c->usable)
+		return c;
+	f->map_ok = false;
+	return NULL;
+}
+
+/* As many ranges from d[0] on as one window holds; *taken: how many that were. */
+static int take_window(struct fsck *f, const struct checkpoint_dir *d, uint64_t n, uint8_t *buf,
+	uint64_t room, uint64_t *taken)
+{
+	const struct fsck_checkpoint *c = home_of(f, d);
+	uint64_t begin = d->offset_bytes, end = begin + dir_bytes(d);
+	struct err e = {.msg = ""};
+	char name[STORE_NAME_MAX];
+	int64_t got;
+	int rc = 0;
+
+	*taken = 1;
+	if (!c)
+		return 0;
+	while (*taken < n && d[*taken].number == d->number &&
+		d[*taken].offset_bytes + dir_bytes(&d[*taken]) <= begin + room &&
+		d[*taken].offset_bytes + dir_bytes(&d[*taken]) <= c->x.payload_bytes) {
+		if (d[*taken].offset_bytes + dir_bytes(&d[*taken]) > end)
+			end = d[*taken].offset_bytes + dir_bytes(&d[*taken]);
+		++*taken;
+	}
+	volume_ckpt_name(name, f->p->name, c->x.epoch, c->x.number);
+	got = fsck_get(f, name, c->x.meta_bytes + begin, buf, end - begin, NULL, &e);
+	if (got != (int64_t)(end - begin)) {
+		f->map_ok = false;
+		return fsck_refused(
+			f, name, c->x.meta_bytes + begin, got < 0 ? (int)got : -EIO, &e);
+	}
+	for (uint64_t i = 0; rc == 0 && i < *taken; i++)
+		rc = take_range(f, c, name, &d[i], buf + (d[i].offset_bytes - begin));
+	return rc;
+}
+
+static int take_ranges(struct fsck *f)
+{
+	struct checkpoint_dir *d = f->dir;
+	uint64_t n = 0, room = WINDOW_BYTES, taken = 0;
+	uint8_t *buf;
+	int rc = 0;
+
+	for (uint64_t i = 0; i < f->ndirs; i++) {
+		if (!d[i].extents)
+			continue;
+		if (dir_bytes(&d[i]) > room)
+			room = dir_bytes(&d[i]);
+		d[n++] = d[i];
+	}
+	if (!n)
+		return 0;
+	qsort(d, n, sizeof(*d), by_place);
+	buf = malloc(room);
+	if (!buf)
+		return -ENOMEM;
+	for (uint64_t i = 0; rc == 0 && i < n; i += taken) {
+		rc = take_window(f, d + i, n - i, buf, room, &taken);
+		if (rc == 0)
+			rc = fsck_progress(f, "map", i + taken, n);
+	}
+	free(buf);
+	return rc;
+}
+
+/* The counts of the newest checkpoint are of its very moment; older ones can only have sunk. */
+static void check_live(struct fsck *f, uint64_t newest)
+{
+	char name[STORE_NAME_MAX];
+
+	for (uint32_t s = objmap_next(f->objects, 0); s != OBJMAP_NONE;
+		s = objmap_next(f->objects, s + 1)) {
+		const struct object *o = objmap_get(f->objects, s);
+		const struct fsck_known *k = &f->known[s];
+
+		if (k->live_sectors == k->listed_sectors ||
+			(k->live_sectors < k->listed_sectors && k->number != newest))
+			continue;
+		volume_object_name(name, f->p->name, o->epoch, o->seq);
+		fsck_find(f, FSCK_WARNING, FSCK_LIVE, name, 0,
+			"checkpoint %" PRIu64 " counts %u live sectors, the map has %" PRIu64,
+			k->number, k->listed_sectors, k->live_sectors);
+	}
+}
+
+static int take_chain(struct fsck *f)
+{
+	bool broken = false;
+	int rc = 0;
+
+	for (uint32_t i = 0; rc >= 0 && i < f->nckpt; i++) {
+		rc = take_checkpoint(f, &f->ckpt[i]);
+		if (rc == 1 && f->ckpt[i].x.number >= f->full_number)
+			broken = true;
+		if (rc >= 0)
+			rc = fsck_progress(f, "checkpoints", i + 1, f->nckpt);
+	}
+	if (rc < 0 || broken)
+		return rc < 0 ? rc : 1;
+	rc = take_ranges(f);
+	if (rc == 0 && f->map_ok)
+		check_live(f, f->ckpt[f->nckpt - 1].x.number);
+	return rc;
+}
+
+/* Objects after the checkpoint are looked for from here on. */
+static void check_begin(struct fsck *f)
+{
+	char name[STORE_NAME_MAX];
+
+	if (f->sb->epoch[0].first_seq <= f->object_seq + 1)
+		return;
+	snprintf(name, sizeof(name), "%s/super", f->p->name);
+	fsck_find(f, FSCK_ERROR, FSCK_EPOCH, name, 0,
+		"its table of epochs begins with object %" PRIu64
+		", but the checkpoint ends with object %" PRIu64,
+		f->sb->epoch[0].first_seq, f->object_seq);
+	f->table_ok = false;
+}
+
+int fsck_load_checkpoints(struct fsck *f)
+{
+	const struct superblock *sb = f->sb;
+	struct checkpoint_header h;
+	char name[STORE_NAME_MAX];
+	uint8_t *meta;
+	uint64_t size;
+	int rc = 0;
+
+	if (sb->checkpoint) {
+		volume_ckpt_name(name, f->p->name, sb->checkpoint_epoch, sb->checkpoint);
+		rc = read_meta(f, name, sb->checkpoint_epoch, sb->checkpoint, &h, &meta, &size);
+		if (rc == 0) {
+			f->full_number = h.full_number;
+			f->object_seq = h.object_seq;
+			f->covers = h.covers;
+			rc = take_live(f, name, meta, &h);
+		}
+		free(meta);
+		f->map_ok = true;
+		if (rc == 0)
+			rc = take_chain(f);
+		f->r->checkpoints = f->nckpt;
+	}
+	if (rc)
+		return rc < 0 ? rc : 0;
+	f->table_ok = true;
+	f->map_ok = f->map_ok || !sb->checkpoint;
+	f->applied_seq = f->object_seq;
+	check_begin(f);
+	return 0;
+}
+
+/* ---- objects after the checkpoint ---- */
+
+static void lost(void *arg, const struct extent *e)
+{
+	struct fsck *f = arg;
+
+	f->known[place_slot(e->place)].live_sectors -= e->len;
+}
+
+static int insert(struct fsck *f, uint32_t slot, uint64_t lba, uint64_t len, uint32_t off)
+{
+	int rc = extmap_insert(f->map, lba, len, place_of(slot, off), lost, f);
+
+	if (rc == 0)
+		f->known[slot].live_sectors += len;
+	return rc;
+}
+
+/* The first piece at or after *at that is still where a move took it from. */
+struct piece {
+	uint64_t lba, len, lba0, old_place;
+};
+
+static int still_there(void *arg, const struct extent *e)
+{
+	struct piece *p = arg;
+
+	if (e->place != p->old_place + (e->lba - p->lba0))
+		return 0;
+	p->lba = e->lba;
+	p->len = e->len;
+	return 1;
+}
+
+/* I9: a move counts only for sectors that nobody wrote since. */
+static int apply_move(struct fsck *f, uint32_t slot, const struct object_extent *x)
+{
+	uint32_t old = objmap_find(f->objects, x->old_seq);
+	uint64_t at = x->lba, end = x->lba + x->len;
+	int rc = 0;
+
+	while (rc == 0 && old != OBJMAP_NONE && at < end) {
+		struct piece p = {.lba0 = x->lba, .old_place = place_of(old, x->old_off)};
+
+		if (!extmap_walk(f->map, at, end - at, still_there, &p))
+			return 0;
+		rc = insert(f, slot, p.lba, p.len, x->off + (uint32_t)(p.lba - x->lba));
+		at = p.lba + p.len;
+	}
+	return rc;
+}
+
+static int apply_header(
+	struct fsck *f, uint32_t slot, const uint8_t *buf, const struct object_header *h)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < h->extents; i++) {
+		struct object_extent x;
+
+		object_get_extent(buf, h, i, &x);
+		if (x.kind != EXTENT_DATA)
+			rc = extmap_remove(f->map, x.lba, x.len, lost, f);
+		else if (x.lba + x.len > f->sb->size_sectors)
+			continue; /* written before the image was shrunk */
+		else if (h->flags & OBJECT_FLAG_GC)
+			rc = apply_move(f, slot, &x);
+		else
+			rc = insert(f, slot, x.lba, x.len, x.off);
+	}
+	return rc == -EINVAL ? 0 : rc;
+}
+
+/* An object whose header is damaged is part of the image all the same. */
+static int take_damaged(struct fsck *f, uint64_t epoch, uint64_t seq)
+{
+	struct object o = {.seq = seq, .epoch = epoch};
+	uint32_t slot;
+	int rc = add_object(f, &o, &slot);
+
+	f->map_ok = false;
+	if (rc == 0)
+		f->known[slot].bad = true;
+	return rc;
+}
+
+static int take_after(
+	struct fsck *f, const char *name, const uint8_t *buf, const struct object_header *h)
+{
+	struct object o = {.seq = h->seq,
+		.epoch = h->epoch,
+		.hdr_sectors = h->header_bytes / 512,
+		.data_sectors = h->data_bytes / 512,
+		.flags = h->flags & OBJECT_FLAG_GC ? OBJECT_GC : 0};
+	uint32_t slot;
+	int rc;
+
+	if (h->covers < f->covers)
+		fsck_find(f, FSCK_ERROR, FSCK_STRUCTURE, name, 0,
+			"it covers the journal up to record %" PRIu64
+			", what is before it up to %" PRIu64,
+			h->covers, f->covers);
+	else
+		f->covers = h->covers;
+	rc = add_object(f, &o, &slot);
+	return rc < 0 ? rc : apply_header(f, slot, buf, h);
+}
+
+/* The next object of the image after `seq` that the store has; 0: none. */
+static uint64_t next_there(const struct fsck *f, uint64_t seq)
+{
+	uint64_t next = 0, epoch, s;
+
+	for (uint32_t i = 0; i < f->nnames; i++)
+		if (fsck_parse_object(strchr(f->names[i].name, '/') + 1, &epoch, &s) && s > seq &&
+			superblock_epoch_of(f->sb, s) == epoch && (!next || s < next))
+			next = s;
+	return next;
+}
+
+/* Only the last epoch has an open end (I6).  The next object to look at; 0: that was all. */
+static uint64_t take_hole(struct fsck *f, const char *name, uint64_t epoch, uint64_t seq)
+{
+	uint64_t next;
+
+	if (epoch == f->r->epoch)
+		return 0;
+	next = next_there(f, seq);
+	fsck_find(f, FSCK_ERROR, FSCK_MISSING, name, 0,
+		"it is missing, and later ones were written after it");
+	f->map_ok = false;
+	return next;
+}
+
+int fsck_load_objects_after(struct fsck *f)
+{
+	uint64_t seq = f->object_seq + 1;
+	int rc = 0;
+
+	while (rc == 0 && seq) {
+		uint64_t epoch = superblock_epoch_of(f->sb, seq), size;
+		struct err e = {.msg = ""};
+		struct object_header h;
+		char name[STORE_NAME_MAX];
+		uint8_t *buf = NULL;
+
+		volume_object_name(name, f->p->name, epoch, seq);
+		rc = fsck_read_header(f, name, epoch, seq, &h, &buf, &size, &e);
+		if (rc == -ENOENT) {
+			seq = take_hole(f, name, epoch, seq);
+			rc = 0;
+			continue;
+		}
+		if (f->r->clean && !f->r->objects_after)
+			fsck_find(f, FSCK_ERROR, FSCK_UNEXPECTED, name, 0,
+				"the image was closed cleanly before it, but the next opening will "
+				"take it for a part");
+		if (rc == 0)
+			rc = take_after(f, name, buf, &h);
+		else if ((rc = fsck_refused(f, name, 0, rc, &e)) == 0)
+			rc = take_damaged(f, epoch, seq);
+		free(buf);
+		f->applied_seq = seq++;
+		f->r->objects_after++;
+		if (rc == 0)
+			rc = fsck_progress(
+				f, "objects after the checkpoint", f->r->objects_after, 0);
+	}
+	return rc;
+}
