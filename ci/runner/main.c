@@ -274,7 +274,8 @@ static int bench_main(int argc, char **argv)
 		       "end.\n\n"
 		       "example: ci/bench quick --only 'fio.randwrite.4k.*' --rounds 5"};
 	struct opts o = {.profile = "quick", .build = "build", .commit = "0000000"};
-	struct bench *b = calloc(1, sizeof(*b));
+	static struct bench bench;
+	struct bench *b = &bench;
 	char real[PATH_MAX], *data, *page;
 	int rc;
 
@@ -285,7 +286,7 @@ static int bench_main(int argc, char **argv)
 		return CLI_FAILED;
 	o.data = o.data ? o.data : o.only ? data : "results/data";
 	o.page = o.page ? o.page : o.only ? page : "results/page";
-	if (!b || !realpath(o.build, real) || strlen(real) >= sizeof(b->o) - 64)
+	if (!realpath(o.build, real) || strlen(real) >= sizeof(b->o) - 64)
 		return cli_fail("no build folder '%s'", o.build);
 	memcpy(b->o, real, strlen(real) + 1);
 	b->only = o.only;
@@ -299,7 +300,6 @@ static int bench_main(int argc, char **argv)
 	rc = o.list ? list_plan(b) : run(b, &o);
 	samples_free(b);
 	free(b->parts);
-	free(b);
 	return rc;
 }
 

@@ -265,6 +265,7 @@ static int do_and_wait(struct lsvd_image *img, struct lsvd_io *io)
 	if (w.post)
 		sem_init(&w.sem, 0, 0);
 	io->cb = wake;
+	/* cppcheck-suppress autoVariables ; we wait for it below */
 	io->user = &w;
 	rc = lsvd_submit(img, io);
 	if (rc == 0 && w.post)

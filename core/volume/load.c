@@ -62,13 +62,26 @@ static int64_t read_beginning(
 	return n < 0 ? err_wrap(e, (int)n, "read '%s'", name) : n;
 }
 
+static int read_rest(struct volume *v, const char *name, uint8_t **buf, uint64_t got, uint64_t len,
+	struct err *e)
+{
+	uint8_t *whole = malloc(len);
+
+	if (!whole)
+		return -ENOMEM;
+	memcpy(whole, *buf, got);
+	free(*buf);
+	*buf = whole;
+	return read_exactly(v, name, got, whole + got, len - got, e);
+}
+
 /* Most are small: one GET; the rest of a long one is a second. */
 static int read_meta(struct volume *v, uint64_t epoch, uint64_t number, struct checkpoint_header *h,
 	void **meta, struct err *e)
 {
 	char name[STORE_NAME_MAX];
 	int64_t got = -ENOMEM;
-	uint8_t *buf = malloc(META_FIRST_BYTES), *more;
+	uint8_t *buf = malloc(META_FIRST_BYTES);
 	int rc;
 
 	volume_ckpt_name(name, v->name, epoch, number);
@@ -77,14 +90,8 @@ static int read_meta(struct volume *v, uint64_t epoch, uint64_t number, struct c
 	rc = got < 0 ? (int)got : checkpoint_decode_fixed(buf, (size_t)got, h, e);
 	if (rc == 0 && h->meta_bytes > 1u << 31)
 		rc = err_set(e, -EUCLEAN, "impossible size");
-	if (rc == 0 && h->meta_bytes > (uint64_t)got) {
-		more = realloc(buf, h->meta_bytes);
-		rc = more ? 0 : -ENOMEM;
-		buf = more ? more : buf;
-		if (rc == 0)
-			rc = read_exactly(v, name, (uint64_t)got, buf + got,
-				h->meta_bytes - (uint64_t)got, e);
-	}
+	if (rc == 0 && h->meta_bytes > (uint64_t)got)
+		rc = read_rest(v, name, &buf, (uint64_t)got, h->meta_bytes, e);
 	if (rc == 0)
 		rc = checkpoint_decode(buf, h->meta_bytes, v->sb->uuid, epoch, number, h, e);
 	if (rc < 0) {
