@@ -255,7 +255,7 @@ static int run_copy(struct bench *b, const struct part *p, struct err *e)
 	int rc = prepare(b, e);
 
 	(void)p;
-	for (size_t i = 0; i < sizeof(jobs) / sizeof(jobs[0]) && !rc; i++) {
+	for (size_t i = 0; i < (b->quick ? 3 : 4) && !rc; i++) {
 		for (unsigned round = 0; round < b->rounds && !rc; round++) {
 			if (i == 0 && round) /* all but the last import are removed again */
 				rc = remove_made(b, NULL, "file:copy/base", e);
@@ -270,5 +270,5 @@ static int run_copy(struct bench *b, const struct part *p, struct err *e)
 
 void copy_parts(struct bench *b)
 {
-	plan_add(b, b->rounds * 12, run_copy, "copy");
+	plan_add(b, b->rounds * (b->quick ? 14 : 20), run_copy, "copy");
 }

@@ -17,9 +17,8 @@
 
 #include <argp.h>
 #include <errno.h>
-#include <fnmatch.h>
 #include <limits.h>
-#include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -262,6 +261,22 @@ static int run(struct bench *b, const struct opts *o)
 	return rc;
 }
 
+static void interrupt(int sig)
+{
+	(void)sig;
+	cli_interrupted = 1;
+}
+
+/* However often somebody presses Ctrl-C, what was made is removed; a child ends in two seconds. */
+static void catch_signals(void)
+{
+	const struct sigaction sa = {.sa_handler = interrupt};
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGHUP, &sa, NULL);
+}
+
 static int bench_main(int argc, char **argv)
 {
 	static const struct argp argp = {.options = options,
@@ -296,7 +311,7 @@ static int bench_main(int argc, char **argv)
 	make_plan(b);
 	if (!b->nparts)
 		return cli_fail("no part matches '%s'; --list prints them", o.only ? o.only : "*");
-	cli_catch_signals();
+	catch_signals();
 	rc = o.list ? list_plan(b) : run(b, &o);
 	samples_free(b);
 	free(b->parts);

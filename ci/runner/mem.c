@@ -190,7 +190,7 @@ static int run_trace(struct bench *b, const struct part *p, struct err *e)
 		{"trace.loop_overhead_percent", "thread_ns", true}};
 	static const struct cost in_memory[] = {{"trace.record.cpu_ns", "cpu_ns", false},
 		{"trace.record.loop_ns", "thread_ns", false}};
-	unsigned n = b->quick ? 21 : 61;
+	unsigned n = b->quick ? 15 : 61;
 	struct driver_args disk = {"read", "file:pool-t", "file:store/t", "t.lsvdtrace", 64, n,
 				   300},
 			   mem = {"read", "mem:512M", "mem:bench", "t.lsvdtrace", 64, n, 200};
@@ -226,12 +226,12 @@ void mem_parts(struct bench *b)
 {
 	static const char *const ops[] = {"write", "read"};
 
-	plan_add(b, b->rounds * (b->quick ? 4.0 : 14.0), run_fio, "mem.fio");
+	plan_add(b, b->quick ? 14 : 50, run_fio, "mem.fio");
 	for (unsigned i = 0; i < 2; i++) {
-		struct part *p = plan_add(b, b->quick ? 4 : 12, run_driver, "mem.%s", ops[i]);
+		struct part *p = plan_add(b, b->quick ? 5 : 14, run_driver, "mem.%s", ops[i]);
 
 		if (p)
 			p->first = i;
 	}
-	plan_add(b, b->quick ? 15 : 40, run_trace, "trace");
+	plan_add(b, b->quick ? 10 : 40, run_trace, "trace");
 }
