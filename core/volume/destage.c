@@ -179,6 +179,7 @@ static void pace_again(struct loop_timer *t)
 		loop_timer_set(v->loop, t, loop_now(v->loop) + trim_after_ns);
 	} else {
 		journal_trim(v->journal);
+		gc_trim(v);
 	}
 }
 
@@ -226,7 +227,6 @@ struct outgoing *outgoing_new(struct volume *v)
 	o->slot = 0;
 	o->applied = 0;
 	o->nholds = 0;
-	o->data = NULL;
 	o->client_bytes = 0;
 	o->next = NULL;
 	return o;
@@ -238,8 +238,6 @@ void outgoing_recycle(struct volume *v, struct outgoing *o)
 		if (o->holds[i].f)
 			journal_unhold(v->journal, &o->holds[i]);
 	o->nholds = 0;
-	free(o->data);
-	o->data = NULL;
 	o->next = v->free_out;
 	v->free_out = o;
 }
@@ -653,7 +651,6 @@ static void free_outgoing(struct outgoing *o)
 
 		build_free(&o->b);
 		free(o->holds);
-		free(o->data);
 		free(o->probe.iov_base);
 		free(o);
 		o = next;

@@ -43,16 +43,18 @@ struct collector {
 	struct volume *v;
 	enum gc_state state;
 	const struct victim_policy *policy;
-	bool running;		 /* between gc.start and gc.stop */
-	uint32_t target_percent; /* asked for by volume_gc; 0: none */
-	bool stuck;		 /* nothing could be gained ... */
+	bool running;			   /* between gc.start and gc.stop */
+	uint32_t target_percent;	   /* asked for by volume_gc; 0: none */
+	bool stuck;			   /* nothing could be gained ... */
 	uint64_t stuck_stored, stuck_live; /* ... with so many sectors */
-	struct victim *all;	 /* candidates; the first nvictims are chosen */
+	struct victim *all;		   /* candidates; the first nvictims are chosen */
 	uint32_t all_cap, nvictims, at_victim;
 	struct cache_header header;
 	struct piece *pieces;
 	uint32_t npieces, pieces_cap;
 	struct outgoing *o;
+	uint8_t *buf; /* the new object's data; used again, for first touch of memory is slow */
+	uint64_t buf_bytes;
 	uint32_t next_read, reading;
 	int status;
 	struct gc_read read[READS_MAX];
@@ -225,7 +227,7 @@ static bool read_from_log(struct gc_read *r, const struct piece *p, uint8_t *buf
 
 static void read_piece(struct collector *c, struct gc_read *r, const struct piece *p)
 {
-	uint8_t *buf = (uint8_t *)c->o->data + p->at * 512;
+	uint8_t *buf = c->buf + p->at * 512;
 
 	r->c = c;
 	r->busy = true;
@@ -262,6 +264,31 @@ static void read_more(struct collector *c)
 	loop_background(c->v->loop, &c->task);
 }
 
+static int grow_buffer(struct collector *c, uint64_t bytes)
+{
+	if (bytes <= c->buf_bytes)
+		return 0;
+	free(c->buf);
+	c->buf_bytes = 0;
+	if (posix_memalign((void **)&c->buf, POOL_BLOCK, bytes)) {
+		c->buf = NULL;
+		return -ENOMEM;
+	}
+	c->buf_bytes = bytes;
+	return 0;
+}
+
+void gc_trim(struct volume *v)
+{
+	struct collector *c = v->gc;
+
+	if (c->state != GC_IDLE)
+		return;
+	free(c->buf);
+	c->buf = NULL;
+	c->buf_bytes = 0;
+}
+
 static int lay_out(struct collector *c)
 {
 	struct outgoing *o = c->o;
@@ -275,7 +302,7 @@ static int lay_out(struct collector *c)
 		p->at = at;
 		at += p->len;
 	}
-	if (at * 512 > UINT32_MAX / 2 || posix_memalign(&o->data, POOL_BLOCK, at * 512))
+	if (at * 512 > UINT32_MAX / 2 || grow_buffer(c, at * 512) < 0)
 		return -ENOMEM;
 	build_begin(&o->b, OBJECT_FLAG_GC);
 	for (uint32_t i = 0; rc == 0 && i < c->npieces; i++) {
@@ -286,7 +313,7 @@ static int lay_out(struct collector *c)
 			.old_off = p->off,
 			.old_seq = p->seq};
 
-		rc = build_add(&o->b, &x, (uint8_t *)o->data + p->at * 512);
+		rc = build_add(&o->b, &x, c->buf + p->at * 512);
 	}
 	return rc;
 }
@@ -570,6 +597,7 @@ void collector_free(struct volume *v)
 		outgoing_recycle(v, v->gc->o);
 	free(v->gc->all);
 	free(v->gc->pieces);
+	free(v->gc->buf);
 	free(v->gc);
 	v->gc = NULL;
 }

@@ -37,7 +37,6 @@ struct outgoing {
 	/* what it was made of */
 	struct journal_hold *holds;
 	uint32_t nholds, holds_cap;
-	void *data;	    /* GC: its buffer */
 	struct iovec probe; /* header read back after a doubtful PUT */
 	uint64_t client_bytes;
 	struct outgoing *next;
@@ -144,8 +143,8 @@ bool checkpoint_delete_again(struct volume *v);
 /* Recovery: take over what the newest checkpoint says. */
 int checkpoint_load(
 	struct volume *v, uint64_t *object_seq, uint64_t *covers, struct err *e) MUST_CHECK;
-/* Swap the superblock for v->sb, as it is when the swap before it is over; done(v, status).  At most
- * one may be waiting. */
+/* Swap the superblock for v->sb, as it is when the swap before it is over; done(v, status).  At
+ * most one may be waiting. */
 void superblock_swap(struct volume *v, void (*done)(struct volume *v, int status));
 int superblock_swap_wait(struct volume *v, struct err *e) MUST_CHECK;
 bool checkpoint_knows(const struct volume *v, uint64_t epoch, uint64_t number);
@@ -169,6 +168,7 @@ int collector_none(struct volume *v); /* never collects (bulk load) */
 void collector_free(struct volume *v);
 void gc_maybe(struct volume *v);
 bool gc_busy(const struct volume *v);
+void gc_trim(struct volume *v);		 /* idle: give memory back */
 bool gc_reading(const struct volume *v); /* a callback of it is still to come */
 void gc_applied(struct volume *v);
 
