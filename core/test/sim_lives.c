@@ -113,7 +113,7 @@ static void lose_disks(struct world *w)
 		for (unsigned i = 0; i < w->legs; i++)
 			world_lose_disk(w, i);
 		life.pool_lost = true;
-	} else if (lost < 35 && w->legs == 2 && life.legs_whole && !life.pool_lost) {
+	} else if (lost < 35 && w->legs == 2 && w->rotten < 0 && life.legs_whole && !life.pool_lost) {
 		unsigned leg = (unsigned)world_below(w, 2);
 
 		world_log(w, "---- leg %u is lost", leg);

@@ -37,6 +37,7 @@ static struct request slots[SLOTS];
 static unsigned in_flight;
 static uint64_t last_done_ns;
 static uint32_t hot_lba, hot_len;
+static unsigned depth, reads, flushes, fuas; /* of this run; percent */
 
 /* ---- what went wrong ---- */
 
@@ -171,11 +172,11 @@ void workload_forget(void)
 	in_flight = 0;
 }
 
-static struct request *free_slot(struct world *w, unsigned depth)
+static struct request *free_slot(struct world *w, unsigned most)
 {
 	unsigned i = 0;
 
-	while (in_flight >= depth)
+	while (in_flight >= most)
 		wait_some(w, LOOP_FOREVER);
 	while (slots[i].busy)
 		i++;
@@ -264,7 +265,7 @@ static void start_write(struct world *w, struct request *r)
 	oracle_submit(&w->o, r->lba, r->len, false, &r->first, &r->last, &stamp);
 	oracle_fill(&w->o, r->iov[0].iov_base, r->lba, r->len, stamp);
 	r->io.op = LSVD_WRITE;
-	r->io.flags = world_chance(w, 10) ? LSVD_FUA : 0;
+	r->io.flags = world_chance(w, fuas) ? LSVD_FUA : 0;
 	submit(w, r);
 }
 
@@ -295,7 +296,7 @@ static void start_flush(struct world *w, struct request *r)
 	submit(w, r);
 }
 
-static void start_one(struct world *w, unsigned depth, unsigned reads)
+static void start_one(struct world *w)
 {
 	struct request *r = free_slot(w, depth);
 	uint64_t kind = world_below(w, 100);
@@ -305,12 +306,12 @@ static void start_one(struct world *w, unsigned depth, unsigned reads)
 	r->first = r->last = 0;
 	if (world_chance(w, reads))
 		start_read(w, r);
-	else if (kind < 10)
-		start_flush(w, r);
-	else if (kind < 15)
+	else if (kind < 5)
 		start_zero(w, r, LSVD_DISCARD);
-	else if (kind < 20)
+	else if (kind < 10)
 		start_zero(w, r, LSVD_WRITE_ZEROES);
+	else if (kind < 10 + flushes)
+		start_flush(w, r);
 	else
 		start_write(w, r);
 }
@@ -382,14 +383,22 @@ static void resize(struct world *w)
 
 /* ---- a run ---- */
 
-void workload_run(struct world *w, unsigned requests)
+static void choose_run(struct world *w)
 {
-	unsigned depth = 1 + (unsigned)world_below(w, SLOTS), reads = (unsigned)world_below(w, 60);
-	unsigned stop = 0;
-
+	depth = 1 + (unsigned)world_below(w, SLOTS);
+	reads = (unsigned)world_below(w, 60);
+	flushes = world_chance(w, 40) ? 0 : (unsigned)world_below(w, 25);
+	fuas = world_chance(w, 40) ? 0 : (unsigned)world_below(w, 25);
 	last_done_ns = loop_now(w->loop);
 	hot_len = (uint32_t)world_between(w, 1, 1000);
 	hot_lba = (uint32_t)world_below(w, w->size_sectors - hot_len);
+}
+
+void workload_run(struct world *w, unsigned requests)
+{
+	unsigned stop = 0;
+
+	choose_run(w);
 	for (unsigned i = 0; i < requests; i++) {
 		uint64_t odd = world_below(w, 1000);
 
@@ -399,12 +408,14 @@ void workload_run(struct world *w, unsigned requests)
 			wait_some(w, 5000000);
 			continue;
 		}
-		start_one(w, depth, reads);
+		start_one(w);
 		if (volume_failed(w->img->vol))
 			return;
 		if (world_chance(w, 30))
 			wait_some(w,
 				world_chance(w, 80) ? 0 : (int64_t)(1000ull << world_below(w, 20)));
+		if (odd > 980)
+			world_rot(w);
 		if (odd < 4)
 			resize(w);
 		else if (odd < 8)

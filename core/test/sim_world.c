@@ -274,6 +274,7 @@ static void choose_disks(struct world *w)
 		.bytes_per_s = world_chance(w, 50) ? 0 : 200000000,
 		.jitter_percent = 90,
 		.parallel = world_chance(w, 30) ? 1 + (uint32_t)world_below(w, 4) : 0};
+	w->rotten = w->legs == 2 && world_chance(w, 30) ? (int)world_below(w, 2) : -1;
 	for (unsigned i = 0; i < w->legs; i++)
 		if (sim_disk_new(w->disk_bytes, &w->disk_model, &w->disk[i]) < 0)
 			world_fail(w, "no memory");
@@ -456,6 +457,19 @@ void world_lose_disk(struct world *w, unsigned leg)
 	sim_disk_free(w->disk[leg]);
 	if (sim_disk_new(w->disk_bytes, &w->disk_model, &w->disk[leg]) < 0)
 		world_fail(w, "no memory");
+}
+
+void world_rot(struct world *w)
+{
+	struct pool *p = ctx_pool(w->ctx);
+	const struct segment *s = pool_segment(p, (uint32_t)world_below(w, pool_segments(p)));
+	uint64_t at = (1 + s->index) * 262144ull + world_below(w, 262144);
+	unsigned leg = w->rotten >= 0 ? (unsigned)w->rotten : 0;
+
+	if (w->rotten < 0 && (s->role != SEGMENT_CACHE || at % 262144 < 4096))
+		return;
+	world_log(w, "a bit of leg %u flips at %" PRIu64 ", role %u", leg, at, s->role);
+	sim_disk_rot(w->disk[leg], at, (unsigned)world_below(w, 8));
 }
 
 void world_calm(struct world *w)

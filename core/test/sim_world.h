@@ -28,6 +28,7 @@ struct world {
 	uint64_t seed, rng;
 	struct sim_disk *disk[WORLD_LEGS];
 	unsigned legs;
+	int rotten; /* leg of two on which bits may flip; -1 none */
 	uint64_t disk_bytes;
 	struct sim_disk_model disk_model;
 	struct mem_objects *objects;
@@ -85,6 +86,8 @@ void world_arm(struct world *w, uint64_t events, bool process_only);
 
 /* Fresh disks: the pool, or one leg of it, is lost. */
 void world_lose_disk(struct world *w, unsigned leg);
+/* Flip a bit where it must do no harm: in a cache segment, or anywhere on the rotten leg of two. */
+void world_rot(struct world *w);
 /* No faults from now on, and after the next power-on. */
 void world_calm(struct world *w);
 /* Strays of former power-ons land now. */
