@@ -384,7 +384,7 @@ static void meta_put(struct store_req *r, int64_t status)
 	}
 	/* The name is ours alone (I7): if it exists, an earlier try went through. */
 	if (status < 0 && !(status == -EEXIST && c->tries)) {
-		v->stats.store_errors++;
+		volume_store_failed(v, status, &c->err);
 		if (!volume_worth_retrying(status)) {
 			volume_fail(v, status == -EEXIST ? -ESTALE : (int)status);
 			c->state = CKPT_IDLE;

@@ -325,7 +325,7 @@ static void put_done(struct store_req *r, int64_t status)
 		read_existing(o);
 		return;
 	}
-	v->stats.store_errors++;
+	volume_store_failed(v, status, &o->err);
 	if (volume_worth_retrying(status))
 		put_later(o);
 	else

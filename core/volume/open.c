@@ -503,6 +503,12 @@ static void drained(struct volume_drain *d, int status)
 	w->over = true;
 }
 
+/* What is said when a store is given up. */
+static int store_cause(const struct volume *v)
+{
+	return v->store_status < 0 ? v->store_status : -EIO;
+}
+
 /* While closing, a store that does not answer is given up after some tries. */
 static bool given_up(const struct volume *v)
 {
@@ -521,10 +527,10 @@ int volume_drain_wait(struct volume *v)
 		loop_poll(v->loop, LOOP_FOREVER);
 	if (w.over)
 		return w.status;
-	volume_fail(v, -EIO);
+	volume_fail(v, store_cause(v));
 	while (!w.over)
 		loop_poll(v->loop, LOOP_FOREVER);
-	return -EIO;
+	return w.status;
 }
 
 int volume_checkpoint(struct volume *v)
@@ -536,7 +542,7 @@ int volume_checkpoint(struct volume *v)
 		loop_poll(v->loop, LOOP_FOREVER);
 	if (v->failed)
 		return v->failed;
-	return checkpoint_busy(v) ? -EIO : 0;
+	return checkpoint_busy(v) ? store_cause(v) : 0;
 }
 
 static bool requests_in_flight(const struct volume *v)
@@ -568,7 +574,7 @@ static int close_in_steps(struct volume *v, struct err *e)
 	int rc = v->failed;
 
 	v->closing = true;
-	while (rc == 0 && gc_busy(v) && !v->failed)
+	while (rc == 0 && gc_busy(v) && !v->failed && !given_up(v))
 		loop_poll(v->loop, LOOP_FOREVER);
 	if (rc == 0)
 		rc = volume_drain_wait(v);
@@ -578,7 +584,7 @@ static int close_in_steps(struct volume *v, struct err *e)
 		return err_set(e, rc,
 			"close image '%s': %s; what is not in the store stays in the pool's "
 			"journal",
-			v->name, strerror(-rc));
+			v->name, rc == v->store_status ? v->store_why.msg : strerror(-rc));
 	/* What the store does not delete even so is an orphan: fsck finds it. */
 	for (int tries = 0; tries < DELETE_TRIES && checkpoint_delete_again(v); tries++)
 		while (checkpoint_busy(v) && !v->failed)

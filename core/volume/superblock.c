@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { TRIES_MAX = 6 };
+
 static void super_name(char out[STORE_NAME_MAX], const char *name)
 {
 	snprintf(out, STORE_NAME_MAX, "%s/super", name);
@@ -78,11 +80,11 @@ static void swap_again(struct loop_timer *t)
 	submit_swap(container_of(t, struct checkpointer, swap.retry)->v);
 }
 
-static void swap_later(struct volume *v)
+static void swap_later(struct volume *v, int64_t status)
 {
 	struct swapper *s = &v->ckpt->swap;
 
-	v->stats.store_errors++;
+	volume_store_failed(v, status, &s->err);
 	s->retry.fire = swap_again;
 	loop_timer_set(v->loop, &s->retry, loop_now(v->loop) + volume_backoff_ns(v, s->tries++));
 }
@@ -94,7 +96,7 @@ static void reread(struct store_req *r, int64_t status)
 
 	s->in_store = false;
 	if (status < 0 && volume_worth_retrying(status)) {
-		swap_later(v);
+		swap_later(v, status);
 	} else if (status == (int64_t)s->len && !memcmp(s->read, s->buf, s->len)) {
 		memcpy(v->tag, r->tag, STORE_TAG_MAX);
 		over(v, 0);
@@ -124,7 +126,7 @@ static void swap_done(struct store_req *r, int64_t status)
 		s->in_store = true;
 		store_submit(v->store, &s->req);
 	} else if (volume_worth_retrying(status)) {
-		swap_later(v);
+		swap_later(v, status);
 	} else {
 		over(v, (int)status);
 	}
@@ -151,7 +153,8 @@ void superblock_swap(struct volume *v, void (*done)(struct volume *v, int status
 {
 	struct swapper *s = &v->ckpt->swap;
 
-	/* A checkpoint and a resize may meet: one after the other, each with v->sb as it is then. */
+	/* A checkpoint and a resize may meet: one after the other, each with v->sb as it is then.
+	 */
 	if (s->busy) {
 		assert(!s->next);
 		s->next = done;
@@ -179,12 +182,12 @@ int superblock_swap_wait(struct volume *v, struct err *e)
 		loop_poll(v->loop, LOOP_FOREVER);
 	v->swap_status = 1;
 	superblock_swap(v, waited);
-	while (v->swap_status == 1 && !(v->closing && s->tries >= 8))
+	/* Somebody waits to see it open, or closed. */
+	while (v->swap_status == 1 && !((v->closing || !v->journal) && s->tries >= TRIES_MAX))
 		loop_poll(v->loop, LOOP_FOREVER);
 	if (v->swap_status == 1) {
 		loop_timer_cancel(v->loop, &s->retry);
-		return err_wrap(
-			e, -EIO, "write superblock: the store does not answer: %s", s->err.msg);
+		return err_set(e, v->store_status, "write superblock: %s", v->store_why.msg);
 	}
 	if (v->swap_status == -ESTALE)
 		return err_set(e, -ESTALE, "image '%s' was taken over by another writer", v->name);

@@ -3,6 +3,7 @@
 #include "volume/volume_impl.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 static char *put_hex(char *p, uint64_t x)
@@ -75,11 +76,19 @@ void volume_fail(struct volume *v, int status)
 		journal_fail(v->journal, status);
 }
 
+void volume_store_failed(struct volume *v, int64_t status, const struct err *err)
+{
+	v->stats.store_errors++;
+	v->store_status = (int)status;
+	snprintf(v->store_why.msg, sizeof(v->store_why.msg), "%s", err_text(err, (int)status));
+}
+
 bool volume_worth_retrying(int64_t status)
 {
-	return status == -EIO || status == -ENOSPC || status == -ETIMEDOUT || status == -EAGAIN ||
-	       status == -EDQUOT || status == -ENOENT || status == -EROFS || status == -ENODEV ||
-	       status == -ENOMEM || status == -ENOTDIR || status == -EMFILE || status == -ENFILE;
+	return status == -EIO || status == -EACCES || status == -EPERM || status == -ENOSPC ||
+	       status == -ETIMEDOUT || status == -EAGAIN || status == -EDQUOT ||
+	       status == -ENOENT || status == -EROFS || status == -ENODEV || status == -ENOMEM ||
+	       status == -ENOTDIR || status == -EMFILE || status == -ENFILE;
 }
 
 uint64_t volume_backoff_ns(const struct volume *v, uint32_t tries)

@@ -66,7 +66,9 @@ struct volume {
 	struct superblock *sb;
 	char tag[STORE_TAG_MAX];
 	bool locked, closing, replaying, idle;
-	int failed;	 /* I13 */
+	int failed;	  /* I13 */
+	int store_status; /* what the store said when it last failed; 0: it never did */
+	struct err store_why;
 	int swap_status; /* superblock_swap_wait: 1 while it waits */
 	uint64_t epoch;
 
@@ -176,6 +178,8 @@ void gc_applied(struct volume *v);
 void volume_fail(struct volume *v, int status);
 uint64_t volume_backoff_ns(const struct volume *v, uint32_t tries);
 bool volume_worth_retrying(int64_t status);
+/* A request failed and will be tried again: count it, and remember why. */
+void volume_store_failed(struct volume *v, int64_t status, const struct err *err);
 void volume_ckpt_name(char out[STORE_NAME_MAX], const char *name, uint64_t epoch, uint64_t number);
 
 #endif
