@@ -79,7 +79,24 @@ repair() {
 	[ "$before" = "$(cd "$vols/a" && sha256sum ./* | sha256sum)" ] && ok fsck "$img"
 }
 
-tests=(usage_and_help clean_image damaged_image truncated_image repair)
+dump_of_an_image() {
+	image && ok dump "$img" && has '^superblock a/super' && has '^object a/0.*3$' && lacks '!!' && has '^  clean +yes' || return
+	ok dump --json --object 1 "$img" && has '"extent_list":\[\{"lba":0,"len":16384' || return
+	[ "$(wc -l < "$out")" = 1 ] && ok dump --super "$img" && lacks '^object' && ok dump --checkpoint 1 "$img" && has '^range range=0' || return
+	exits 1 dump --object 99 "$img" && has 'no such part' && exits 1 dump file:"$vols"/b && exits 2 dump && exits 2 dump --object x "$img" || return
+	flip "$vols/a/super" 30
+	exits 1 dump "$img" && has '!! checksum does not match' && has '^object a/0'
+}
+
+dump_of_files() {
+	image && ok dump "$pool" && has '^pool ' && has '^segment segment=0 ' && ok dump --records --json --file "$pool" || return
+	ok dump "$(first_object)" && has '^object ' && ok dump "$vols"/a/ckpt.* "$vols/a/super" && has '^checkpoint ' || return
+	printf 'LSVDTRACxxxxxxxx' > "$tmp/trace"
+	exits 1 dump "$tmp/trace" && has 'lsvd trace dump' && exits 1 dump "$tmp/raw" && exits 1 dump "$tmp/none" || return
+	exits 2 dump --as nothing "$pool" && exits 1 dump --as object "$pool" && has '!!' && ok dump --help && has '^example: lsvd dump '
+}
+
+tests=(usage_and_help clean_image damaged_image truncated_image repair dump_of_an_image dump_of_files)
 [ $# = 0 ] || tests=("$@")
 for t in "${tests[@]}"; do
 	if "$t"; then pass=$((pass + 1)); echo "ok      $t"; else fail=$((fail + 1)); echo "FAILED  $t"; fi

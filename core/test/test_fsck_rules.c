@@ -403,38 +403,53 @@ TEST(a_check_can_be_cut_short_anywhere)
 	fx_fini(&v);
 }
 
+struct breaker {
+	struct store *fault;
+	const char *phase; /* with its first progress the store begins to fail */
+};
+
 static int break_store(void *arg, const char *phase, uint64_t done, uint64_t total)
 {
-	struct store *fault = arg;
+	struct breaker *b = arg;
 
+	(void)done;
 	(void)total;
-	if (!strcmp(phase, "objects") && done)
-		store_fault_rules(fault)->fail_ppm[STORE_GET] = 1000000;
+	if (!strcmp(phase, b->phase))
+		store_fault_rules(b->fault)->fail_ppm[STORE_GET] = 1000000;
 	return 0;
 }
 
 TEST(what_cannot_be_read_is_found_and_what_fails_now_and_then_is_not)
 {
+	static const char *const phases[] = {
+		"checkpoints", "map", "objects after the checkpoint", "objects"};
 	struct fault_rules rules = {.seed = 5};
 	struct store *inner, *fault;
 	struct fx v;
 
-	fx_make_image(&v);
+	fx_make_open_image(&v);
 	rules.fail_ppm[STORE_GET] = 20000;
 	assert_int_equal(store_mem_on(v.loop[1], v.o, &inner), 0);
 	assert_int_equal(store_fault_new(inner, &rules, &fault), 0);
 	assert_int_equal(
 		fsck_run(&(struct fsck_params){.store = fault, .name = "v"}, &v.r, &v.e), 0);
-	fx_none(&v);
-	store_fault_rules(fault)->fail_ppm[STORE_GET] = 0;
-	assert_int_equal(
-		fsck_run(
-			&(struct fsck_params){
-				.store = fault, .name = "v", .progress = break_store, .arg = fault},
-			&v.r, &v.e),
-		0);
-	assert_true(v.r.errors > 0);
-	assert_int_equal(fx_count(&v, FSCK_UNREADABLE), v.r.errors);
+	assert_false(fsck_has_problems(&v.r));
+	for (unsigned i = 0; i < 4; i++) {
+		struct breaker b = {.fault = fault, .phase = phases[i]};
+
+		store_fault_rules(fault)->fail_ppm[STORE_GET] = 0;
+		fsck_report_fini(&v.r);
+		assert_int_equal(fsck_run(&(struct fsck_params){.store = fault,
+						  .name = "v",
+						  .progress = break_store,
+						  .arg = &b},
+					 &v.r, &v.e),
+			0);
+		assert_true(v.r.errors > 0);
+		assert_int_equal(fx_count(&v, FSCK_UNREADABLE), v.r.errors);
+		assert_int_equal(v.r.n, v.r.errors + 1); /* and the note that it is open */
+	}
 	store_close(fault);
+	fx_close_image(&v);
 	fx_fini(&v);
 }

@@ -623,36 +623,56 @@ static uint64_t take_hole(struct fsck *f, const char *name, uint64_t epoch, uint
 	return next;
 }
 
+/* Where to go on after an object that could not be read: the store may fail for good, so only to
+ * what it was seen to have. */
+static uint64_t after_damaged(const struct fsck *f, uint64_t epoch, uint64_t seq)
+{
+	uint64_t next = next_there(f, seq);
+
+	return epoch != f->r->epoch || next == seq + 1 ? next : 0;
+}
+
+/* The object at *seq, and *seq becomes the next to look at; 0: that was all. */
+static int take_next(struct fsck *f, uint64_t *seq)
+{
+	uint64_t epoch = superblock_epoch_of(f->sb, *seq), size;
+	struct err e = {.msg = ""};
+	struct object_header h;
+	char name[STORE_NAME_MAX];
+	uint8_t *buf;
+	int rc;
+
+	volume_object_name(name, f->p->name, epoch, *seq);
+	rc = fsck_read_header(f, name, epoch, *seq, &h, &buf, &size, &e);
+	if (rc == -ENOENT) {
+		free(buf);
+		*seq = take_hole(f, name, epoch, *seq);
+		return 0;
+	}
+	if (f->r->clean && !f->r->objects_after)
+		fsck_find(f, FSCK_ERROR, FSCK_UNEXPECTED, name, 0,
+			"the image was closed cleanly before it, but the next opening will take it "
+			"for a part");
+	f->applied_seq = *seq;
+	f->r->objects_after++;
+	if (rc == 0) {
+		rc = take_after(f, name, buf, &h);
+		++*seq;
+	} else if ((rc = fsck_refused(f, name, 0, rc, &e)) == 0) {
+		rc = take_damaged(f, epoch, *seq);
+		*seq = after_damaged(f, epoch, *seq);
+	}
+	free(buf);
+	return rc;
+}
+
 int fsck_load_objects_after(struct fsck *f)
 {
 	uint64_t seq = f->object_seq + 1;
 	int rc = 0;
 
 	while (rc == 0 && seq) {
-		uint64_t epoch = superblock_epoch_of(f->sb, seq), size;
-		struct err e = {.msg = ""};
-		struct object_header h;
-		char name[STORE_NAME_MAX];
-		uint8_t *buf = NULL;
-
-		volume_object_name(name, f->p->name, epoch, seq);
-		rc = fsck_read_header(f, name, epoch, seq, &h, &buf, &size, &e);
-		if (rc == -ENOENT) {
-			seq = take_hole(f, name, epoch, seq);
-			rc = 0;
-			continue;
-		}
-		if (f->r->clean && !f->r->objects_after)
-			fsck_find(f, FSCK_ERROR, FSCK_UNEXPECTED, name, 0,
-				"the image was closed cleanly before it, but the next opening will "
-				"take it for a part");
-		if (rc == 0)
-			rc = take_after(f, name, buf, &h);
-		else if ((rc = fsck_refused(f, name, 0, rc, &e)) == 0)
-			rc = take_damaged(f, epoch, seq);
-		free(buf);
-		f->applied_seq = seq++;
-		f->r->objects_after++;
+		rc = take_next(f, &seq);
 		if (rc == 0)
 			rc = fsck_progress(
 				f, "objects after the checkpoint", f->r->objects_after, 0);
