@@ -175,19 +175,24 @@ static int take_range(struct volume *v, uint64_t range, const uint8_t *p, struct
 
 	for (uint32_t i = 0; i < d->extents; i++) {
 		struct checkpoint_extent x;
+		const struct object *o;
 		uint32_t slot;
 		int rc;
 
 		checkpoint_get_extent(p + (size_t)i * CHECKPOINT_EXTENT_BYTES, &x);
 		slot = objmap_find(v->objects, x.seq);
-		if (x.lba < first || x.lba + x.len > end || !x.len || slot == OBJMAP_NONE ||
-			(uint64_t)x.off + x.len > objmap_get(v->objects, slot)->data_sectors)
+		o = slot == OBJMAP_NONE ? NULL : objmap_get(v->objects, slot);
+		/* Extents come in order, and no sector of an object is mapped twice. */
+		if (x.lba < first || x.lba + x.len > end || !x.len || !o ||
+			(uint64_t)x.off + x.len > o->data_sectors ||
+			(uint64_t)o->live_sectors + x.len > o->data_sectors)
 			return err_set(e, -EUCLEAN, "range %" PRIu64 ": extent %u is impossible",
 				range, i);
 		rc = extmap_insert(v->map, x.lba, x.len, place_of(slot, x.off), NULL, NULL);
 		if (rc < 0)
 			return rc;
 		objmap_live(v->objects, slot, (int64_t)x.len);
+		first = x.lba + x.len;
 	}
 	return 0;
 }
