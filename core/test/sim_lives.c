@@ -113,7 +113,8 @@ static void lose_disks(struct world *w)
 		for (unsigned i = 0; i < w->legs; i++)
 			world_lose_disk(w, i);
 		life.pool_lost = true;
-	} else if (lost < 35 && w->legs == 2 && w->rotten < 0 && life.legs_whole && !life.pool_lost) {
+	} else if (lost < 35 && w->legs == 2 && w->rotten < 0 && life.legs_whole &&
+		   !life.pool_lost) {
 		unsigned leg = (unsigned)world_below(w, 2);
 
 		world_log(w, "---- leg %u is lost", leg);
@@ -161,13 +162,10 @@ static void set_disk_errors(struct world *w)
 		sim_disk_model(w->disk[i])->error_per_million = w->disk_model.error_per_million;
 }
 
-static void one_life(struct world *w)
+static void one_life(struct world *w, uint64_t crash_at)
 {
-	uint64_t at;
-
 	world_boot(w);
-	at = choose_crash(w);
-	world_arm(w, at, world_chance(w, 50));
+	world_arm(w, crash_at, world_chance(w, 50));
 	if (setjmp(w->crash)) {
 		workload_forget();
 		life.machine_crash = !w->armed_process;
@@ -327,10 +325,9 @@ static void last_life(struct world *w)
 	world_shutdown(w);
 }
 
-void sim_run_seed(uint64_t seed)
+static struct world *begin(uint64_t seed)
 {
 	struct world *w = &world;
-	unsigned lives;
 
 	memset(&life, 0, sizeof(life));
 	workload_forget();
@@ -338,9 +335,27 @@ void sim_run_seed(uint64_t seed)
 	if (world_chance(w, 15))
 		w->disk_model.error_per_million = 1u << world_below(w, 12);
 	create(w);
-	lives = 1 + (unsigned)world_below(w, LIVES_MAX);
+	return w;
+}
+
+void sim_run_seed(uint64_t seed)
+{
+	struct world *w = begin(seed);
+	unsigned lives = 1 + (unsigned)world_below(w, LIVES_MAX);
+
 	for (unsigned i = 0; i < lives; i++)
-		one_life(w);
+		one_life(w, choose_crash(w));
+	last_life(w);
+	world_fini(w);
+}
+
+void sim_run_cut(uint64_t seed, uint64_t first, uint64_t second)
+{
+	struct world *w = begin(seed);
+
+	one_life(w, first);
+	if (second)
+		one_life(w, second);
 	last_life(w);
 	world_fini(w);
 }

@@ -11,4 +11,8 @@
 
 void sim_run_seed(uint64_t seed);
 
+/* The same, but the first life is cut after `first` events, and the next after `second` (0: not).
+ */
+void sim_run_cut(uint64_t seed, uint64_t first, uint64_t second);
+
 #endif

@@ -3,8 +3,11 @@
  * test_sim.c - whole images on simulated loop, disks and store, against a model (docs/DESIGN.md,
  * "simulator").
  *
- *   test_sim                  seeds 1 to 300 (SIM_SEEDS; from SIM_FIRST)
+ *   test_sim                  seeds 1 to 300 (SIM_SEEDS; from SIM_FIRST), then as many cuts
  *   test_sim -s SEED          one, in this process; SIM_VERBOSE=1 tells what happens
+ *
+ * A seed chooses its crashes; the cuts go through a few lives event by event: cut N is life N % 4,
+ * cut after N / 4 events, and from 4096 on its recovery is cut, too.
  *
  * Seeds run in worker processes, one per core, a few dozen each: a crash leaks what blocking calls
  * had on their stacks, and an assert kills only its worker.
@@ -23,10 +26,12 @@
 #include <unistd.h>
 
 enum { WORKERS_MAX = 64, SEEDS_PER_WORKER = 64, FAILURES_MAX = 8, CPU_SECONDS = 20 };
+enum { CUT_LIVES = 4, CUT_EVENTS = 1024 };
 
 struct shared {
 	_Atomic uint64_t next, done;
-	uint64_t end, running[WORKERS_MAX];
+	uint64_t end, step, running[WORKERS_MAX];
+	void (*run)(uint64_t seed);
 };
 
 static void hangs(int sig)
@@ -39,7 +44,14 @@ static void hangs(int sig)
 	abort();
 }
 
-static void run_limited(uint64_t seed)
+static void run_cut(uint64_t n)
+{
+	uint64_t round = n / (CUT_LIVES * CUT_EVENTS), at = n / CUT_LIVES % CUT_EVENTS;
+
+	sim_run_cut(1000 + n % CUT_LIVES, 1 + at, round ? 1 + (at + round * 37) % 200 : 0);
+}
+
+static void run_limited(void (*run)(uint64_t seed), uint64_t seed)
 {
 	struct itimerval t = {.it_value.tv_sec = CPU_SECONDS};
 
@@ -49,18 +61,18 @@ static void run_limited(uint64_t seed)
 	signal(SIGFPE, SIG_DFL);
 	signal(SIGPROF, hangs);
 	setitimer(ITIMER_PROF, &t, NULL);
-	sim_run_seed(seed);
+	run(seed);
 }
 
 static void work(struct shared *s, unsigned me)
 {
 	for (int i = 0; i < SEEDS_PER_WORKER; i++) {
-		uint64_t seed = atomic_fetch_add(&s->next, 1);
+		uint64_t seed = atomic_fetch_add(&s->next, s->step);
 
 		if (seed >= s->end)
 			break;
 		s->running[me] = seed;
-		run_limited(seed);
+		run_limited(s->run, seed);
 		s->running[me] = 0;
 		atomic_fetch_add(&s->done, 1);
 	}
@@ -80,7 +92,7 @@ static pid_t start(struct shared *s, unsigned me)
 	return pid;
 }
 
-static unsigned run_all(struct shared *s, unsigned workers)
+static unsigned run_workers(struct shared *s, unsigned workers, const char *what)
 {
 	pid_t pid[WORKERS_MAX] = {0};
 	unsigned failures = 0, running = 0;
@@ -97,7 +109,8 @@ static unsigned run_all(struct shared *s, unsigned workers)
 		assert_true(i < workers);
 		if (s->running[i]) {
 			failures++;
-			printf("FAILED: replay with: test_sim -s %" PRIu64 "\n", s->running[i]);
+			printf("FAILED: replay with: test_sim -s %" PRIu64 " %s\n", s->running[i],
+				what);
 		}
 		running--;
 		if (atomic_load(&s->next) < s->end && failures < FAILURES_MAX) {
@@ -115,9 +128,9 @@ static uint64_t number(const char *name, uint64_t otherwise)
 	return s && *s ? strtoull(s, NULL, 0) : otherwise;
 }
 
-TEST(whole_images_survive_what_may_happen)
+static void run_all(
+	void (*run)(uint64_t), uint64_t first, uint64_t n, uint64_t step, const char *what)
 {
-	uint64_t first = number("SIM_FIRST", 1), n = number("SIM_SEEDS", 300);
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	struct shared *s;
 	unsigned failures;
@@ -126,15 +139,34 @@ TEST(whole_images_survive_what_may_happen)
 	mallopt(M_MMAP_THRESHOLD, 1 << 30);
 	mallopt(M_TRIM_THRESHOLD, 1 << 30);
 	if (test_seed_given()) {
-		run_limited(test_seed());
+		run_limited(run, test_seed());
 		return;
 	}
 	s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(s, MAP_FAILED);
+	s->run = run;
+	s->step = step;
+	s->end = first + n * step;
 	atomic_store(&s->next, first);
-	s->end = first + n;
-	failures = run_all(s, cores < 1 ? 1 : cores > WORKERS_MAX ? WORKERS_MAX : (unsigned)cores);
-	printf("%" PRIu64 " of %" PRIu64 " seeds passed\n", atomic_load(&s->done), n);
+	failures = run_workers(s,
+		cores < 1	      ? 1
+		: cores > WORKERS_MAX ? WORKERS_MAX
+				      : (unsigned)cores,
+		what);
+	printf("%" PRIu64 " of %" PRIu64 " passed\n", atomic_load(&s->done), n);
 	munmap(s, sizeof(*s));
 	assert_int_equal(failures, 0);
+}
+
+TEST(whole_images_survive_what_may_happen)
+{
+	run_all(sim_run_seed, number("SIM_FIRST", 1), number("SIM_SEEDS", 300), 1, "survive");
+}
+
+TEST(any_event_may_be_the_last)
+{
+	uint64_t n = number("SIM_SEEDS", 300);
+	uint64_t step = n < CUT_LIVES * CUT_EVENTS ? CUT_LIVES * CUT_EVENTS / (n + 1) | 1 : 1;
+
+	run_all(run_cut, 0, n, step, "event");
 }

@@ -367,18 +367,19 @@ static void start_reading(struct collector *c)
 {
 	int rc;
 
+	if (!c->npieces) {
+		give_up(c, 0); /* all of it died meanwhile */
+		return;
+	}
 	qsort(c->pieces, c->npieces, sizeof(*c->pieces), by_lba);
 	rc = plug_holes(c);
-	if (rc == 0 && c->npieces && !gains(c)) {
+	if (rc == 0 && !gains(c)) {
 		drop_plugs(c);
 		if (!gains(c)) {
 			set_stuck(c);
-			c->npieces = 0;
+			give_up(c, 0);
+			return;
 		}
-	}
-	if (rc == 0 && !c->npieces) {
-		give_up(c, 0); /* all of it died meanwhile, or it is not worth it */
-		return;
 	}
 	c->o = rc == 0 ? outgoing_new(c->v) : NULL;
 	if (!c->o)
