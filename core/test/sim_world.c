@@ -321,7 +321,7 @@ void world_init(struct world *w, uint64_t seed)
 void world_fini(struct world *w)
 {
 	oracle_fini(&w->o);
-	for (unsigned i = 0; i < w->legs; i++)
+	for (unsigned i = 0; i < WORLD_LEGS; i++)
 		sim_disk_free(w->disk[i]);
 	mem_objects_free(w->objects);
 	lsvd_config_free(w->cfg);
