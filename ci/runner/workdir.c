@@ -114,7 +114,7 @@ int workdir_make(const char *base, uint64_t need_bytes, char *dir, size_t size, 
 		return err_set(e, rc ? rc : -errno, "%s: %s", base, strerror(rc ? -rc : errno));
 	if (strlen(real) >= sizeof(base_path))
 		return err_set(e, -ENAMETOOLONG, "%s: the path is too long", real);
-	snprintf(base_path, sizeof(base_path), "%s", real);
+	memcpy(base_path, real, strlen(real) + 1);
 	rc = lock_base(e);
 	if (rc)
 		return rc;

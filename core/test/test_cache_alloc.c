@@ -65,11 +65,12 @@ static void read_around(struct cache_env *v, uint64_t *s, uint8_t *buf, unsigned
 TEST(cached_reads_allocate_nothing)
 {
 	uint64_t s = test_seed(), before;
-	uint8_t *buf = env_buffer(DEPTH * 512 * 1024);
+	uint8_t *buf;
 	struct cache_env v;
 
 	if (!counting)
 		SKIP("a sanitizer owns malloc");
+	buf = env_buffer(DEPTH * 512 * 1024);
 	env_open(&v, 0, MIB, CHUNK, NULL);
 	open_in_memory(&v);
 	for (uint32_t i = 0; i < 4; i++) {
