@@ -28,7 +28,7 @@ fi
 # fio with the engine in the folder of the test.
 run() {
 	(cd "$tmp" && LSVD_ENGINE_DIR=$engine_dir "$OLDPWD/fio-engine/fio-lsvd" --ioengine=lsvd --image="file:$tmp/store/vm" \
-		--pool="file:$tmp/pool" --set=pool.size=64M,pool.segment=1M,object.size=1M,checkpoint.interval=4M --create=2g \
+		--pool="file:$tmp/pool" --set=pool.size=128M,pool.segment=1M,object.size=4M,checkpoint.interval=4M --create=2g \
 		--thread --name=t --iodepth=16 --verify=crc32c "$@") > "$tmp/out" 2>&1
 }
 

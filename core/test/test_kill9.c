@@ -7,7 +7,7 @@
  * recovers is killed, too.  Then every sector must hold its last acknowledged version; a request
  * that was in flight is there as a whole or not at all.
  *
- * KILL9_ROUNDS (default 5) kills; KILL9_SEED.
+ * KILL9_ROUNDS (default 4) kills, a quarter of them with a slow store.
  */
 #include "test/image_env.h"
 #include "test/test.h"
@@ -140,7 +140,6 @@ static void write_for_ever(struct image_env *e, int fd)
 	struct request *r = calloc(SLOTS, sizeof(*r));
 	struct shared *sh = (struct shared *)e->version;
 
-	(void)fd;
 	if (!r || open_image(e, LSVD_DRIVE_INLINE) < 0) {
 		fprintf(stderr, "child: %s\n", e->why);
 		_exit(2);
@@ -150,6 +149,8 @@ static void write_for_ever(struct image_env *e, int fd)
 		r[i].note = &sh->note[i];
 		r[i].buf = malloc(LEN_MAX * 512);
 	}
+	if (write(fd, "x", 1) != 1)
+		_exit(5);
 	for (;;) {
 		for (int i = 0; i < SLOTS; i++)
 			if (!r[i].io.user)
@@ -171,12 +172,17 @@ static void recover_only(struct image_env *e, int fd)
 
 /* ---- the parent ---- */
 
-/* 0: killed; else what the child had to say. */
-static int run_and_kill(struct image_env *e, void (*fn)(struct image_env *e, int fd), uint64_t us)
+/* Kill it after `us`, counted from when it is open if asked for.  0: killed; else what the child
+ * had to say. */
+static int run_and_kill(
+	struct image_env *e, void (*fn)(struct image_env *e, int fd), bool opened, uint64_t us)
 {
 	int fd, rc;
 	pid_t pid = ie_fork(e, fn, &fd);
+	char c;
 
+	if (opened && read(fd, &c, 1) != 1)
+		us = 1000000; /* it died: see why */
 	sleep_us(us);
 	kill(pid, SIGKILL);
 	rc = ie_wait(pid);
@@ -253,31 +259,47 @@ static const char *read_and_verify(
 	return wrong;
 }
 
+/* How a run differs. */
+struct plan {
+	const char *name;
+	unsigned rounds;
+	bool lies;
+	bool slow; /* the store: the journal runs full, and its segments are used again and again */
+};
+
 struct verdict {
 	const char *wrong;
 	char what[600];
 	unsigned round;
 };
 
-static void one_round(struct image_env *e, struct shared *sh, struct verdict *v)
+static void one_round(
+	struct image_env *e, struct shared *sh, const struct plan *p, struct verdict *v)
 {
-	int rc = run_and_kill(e, write_for_ever, draw(8) ? 20000 + draw(150000) : draw(40000));
+	char fast[300], slow[340];
+	int rc;
 
+	snprintf(fast, sizeof(fast), "file:%s", e->root);
+	snprintf(slow, sizeof(slow), "model:custom,put=500ms:%s", fast);
+	ie_store(e, p->slow ? slow : fast);
+	rc = run_and_kill(e, write_for_ever, p->slow,
+		(p->slow ? 400000u : 20000u) + draw(draw(8) ? 150000 : 20000));
 	while (rc == 0 && draw(3) == 0)
-		rc = run_and_kill(e, recover_only, draw(30000));
+		rc = run_and_kill(e, recover_only, false, draw(30000));
 	if (rc) {
 		v->wrong = "a child failed";
 		snprintf(v->what, sizeof(v->what), "exit code %d", rc);
 		return;
 	}
+	ie_store(e, fast);
 	v->wrong = read_and_verify(e, sh, draw(2), v->what, sizeof(v->what));
 	if (e->ctx)
 		ie_close(e);
 }
 
-static struct image_env *env(const char *name, struct shared **sh)
+static struct image_env *env(const struct plan *p, struct shared **sh)
 {
-	struct image_env *e = ie_new(name);
+	struct image_env *e = ie_new(p->name);
 
 	*sh = mmap(NULL, sizeof(**sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(*sh != MAP_FAILED);
@@ -286,45 +308,65 @@ static struct image_env *env(const char *name, struct shared **sh)
 	e->size_bytes = SIZE;
 	ie_set(e, "destage.age_ms", "20");
 	ie_set(e, "checkpoint.interval", "1M");
+	if (p->slow) {
+		ie_set(e, "pool.size", "8M");
+		ie_set(e, "pool.segment", "256K");
+		ie_set(e, "cache.enabled", "false");
+		ie_set(e, "destage.puts", "16");
+		ie_set(e, "journal.percent", "80");
+	}
 	ie_open(e, LSVD_DRIVE_INLINE);
 	ie_close(e);
 	e->version = (uint32_t *)(void *)*sh;
 	return e;
 }
 
-static void run(const char *name, unsigned rounds, bool lies, struct verdict *v)
+static struct verdict run(const struct plan *p)
 {
+	struct verdict v = {0};
 	struct shared *sh;
-	struct image_env *e = env(name, &sh);
+	struct image_env *e = env(p, &sh);
 
 	seed = test_seed();
-	sh->lies = lies;
-	for (v->round = 1; v->round <= rounds && !v->wrong; v->round++)
-		one_round(e, sh, v);
-	printf("%s: %u kills, %u requests acknowledged\n", name, v->round - 1,
+	sh->lies = p->lies;
+	for (v.round = 1; v.round <= p->rounds && !v.wrong; v.round++)
+		one_round(e, sh, p, &v);
+	printf("%s: %u kills, %u requests acknowledged\n", p->name, v.round - 1,
 		atomic_load(&sh->acks));
-	assert_true(rounds < 3 || atomic_load(&sh->acks) > 0);
+	assert_true(p->rounds < 3 || atomic_load(&sh->acks) > 0);
 	e->version = NULL;
 	ie_free(e);
 	munmap(sh, sizeof(*sh));
+	return v;
+}
+
+static void must_survive(const char *name, bool slow, unsigned share)
+{
+	const char *n = getenv("KILL9_ROUNDS");
+	struct plan p = {
+		.name = name, .slow = slow, .rounds = (n ? (unsigned)atoi(n) : 4) * share / 4};
+	struct verdict v = run(&p);
+
+	if (v.wrong)
+		fail_msg("round %u: %s: %s", v.round - 1, v.wrong, v.what);
 }
 
 TEST(what_was_acknowledged_survives_kill_9)
 {
-	const char *n = getenv("KILL9_ROUNDS");
-	struct verdict v = {0};
+	must_survive("kill9", false, 3);
+}
 
-	run("kill9", n ? (unsigned)atoi(n) : 5, false, &v);
-	if (v.wrong)
-		fail_msg("round %u: %s: %s", v.round - 1, v.wrong, v.what);
+TEST(what_was_acknowledged_survives_while_the_journal_is_full)
+{
+	must_survive("kill9-slow", true, 1);
 }
 
 /* Would the test notice?  A child that acknowledges too early must be caught. */
 TEST(a_child_that_acknowledges_too_early_is_caught)
 {
-	struct verdict v = {0};
+	struct plan p = {.name = "kill9-lies", .rounds = 40, .lies = true};
+	struct verdict v = run(&p);
 
-	run("kill9-lies", 40, true, &v);
 	assert_non_null(v.wrong);
 	assert_string_equal(v.wrong, "an acknowledged write is lost");
 }
