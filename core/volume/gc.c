@@ -148,6 +148,12 @@ static int by_lba(const void *a, const void *b)
 	return x->lba < y->lba ? -1 : x->lba > y->lba;
 }
 
+static void sort_pieces(struct collector *c)
+{
+	if (c->npieces)
+		qsort(c->pieces, c->npieces, sizeof(*c->pieces), by_lba);
+}
+
 /* Fill holes that are small and wholly mapped. */
 static int plug_holes(struct collector *c)
 {
@@ -168,7 +174,7 @@ static int plug_holes(struct collector *c)
 		if (g.sectors != gap)
 			c->npieces = before;
 	}
-	qsort(c->pieces, c->npieces, sizeof(*c->pieces), by_lba);
+	sort_pieces(c);
 	return 0;
 }
 
@@ -371,7 +377,7 @@ static void start_reading(struct collector *c)
 		give_up(c, 0); /* all of it died meanwhile */
 		return;
 	}
-	qsort(c->pieces, c->npieces, sizeof(*c->pieces), by_lba);
+	sort_pieces(c);
 	rc = plug_holes(c);
 	if (rc == 0 && !gains(c)) {
 		drop_plugs(c);
