@@ -54,7 +54,8 @@ static void old_writes(struct world *w, const struct old_writer *old)
 	static uint8_t lies[WRITE_BYTES];
 
 	memset(lies, 0xaa, sizeof(lies));
-	for (unsigned i = 0; i < 10; i++) {
+	/* As far as the image reached when it was ours. */
+	for (unsigned i = 0; i < 10 && (i + 1) * WRITE_BYTES <= lsvd_image_size(old->img); i++) {
 		int rc = lsvd_pwrite(old->img, lies, WRITE_BYTES, i * WRITE_BYTES);
 
 		if (rc < 0 && rc != -EROFS && rc != -ESTALE)
