@@ -86,7 +86,7 @@ int main(int argc, char **argv)
 	int opt, failed;
 
 	prog = strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
-	seed = (uint64_t)time(NULL);
+	seed = getenv("TEST_SEED") ? strtoull(getenv("TEST_SEED"), NULL, 0) : (uint64_t)time(NULL);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	while ((opt = getopt(argc, argv, "s:l")) != -1) {
 		if (opt == 's') {
@@ -107,13 +107,14 @@ int main(int argc, char **argv)
 		if (!wanted(t->name, argc - optind, argv + optind))
 			continue;
 		if (n == TESTS_MAX) {
-			fprintf(stderr, "%s: more than %d tests; raise TESTS_MAX\n", prog, TESTS_MAX);
+			fprintf(stderr, "%s: more than %d tests; raise TESTS_MAX\n", prog,
+				TESTS_MAX);
 			return 1;
 		}
 		list[n++] = (struct CMUnitTest){.name = t->name, .test_func = t->run};
 	}
 	failed = _cmocka_run_group_tests(prog, list, n, NULL, NULL);
-	printf("%s: %zu passed, %d failed, %u skipped\n", prog, n - (size_t)failed - skipped, failed,
-		skipped);
+	printf("%s: %zu passed, %d failed, %u skipped\n", prog, n - (size_t)failed - skipped,
+		failed, skipped);
 	return failed ? 1 : 0;
 }

@@ -36,13 +36,17 @@ struct test {
 
 void test_register(struct test *t);
 
-#define TEST(name_)                                                                                \
-	static void test_##name_(void **state);                                                    \
-	static struct test reg_##name_ = {.name = #name_, .run = test_##name_};                    \
-	__attribute__((constructor)) static void ctor_##name_(void) { test_register(&reg_##name_); } \
+#define TEST(name_)                                                             \
+	static void test_##name_(void **state);                                 \
+	static struct test reg_##name_ = {.name = #name_, .run = test_##name_}; \
+	__attribute__((constructor)) static void ctor_##name_(void)             \
+	{                                                                       \
+		test_register(&reg_##name_);                                    \
+	}                                                                       \
 	static void test_##name_(void **state __attribute__((unused)))
 
-/* The seed of this run: -s, or the time.  The same seed gives the same test. */
+/* The seed of this run: -s, or TEST_SEED (`make check` sets 1, so that a commit's verdict is its
+ * own), or the time.  The same seed gives the same test. */
 uint64_t test_seed(void);
 bool test_seed_given(void); /* by -s */
 
@@ -57,10 +61,10 @@ static inline uint64_t test_rand(uint64_t *s)
 
 /* Leave the test as skipped, and say why. */
 void test_skip(const char *why);
-#define SKIP(why)                                                                                  \
-	do {                                                                                       \
-		test_skip(why);                                                                    \
-		skip();                                                                            \
+#define SKIP(why)               \
+	do {                    \
+		test_skip(why); \
+		skip();         \
 	} while (0)
 
 /* A fresh directory for this test program, removed when it ends; a path that stays valid. */
