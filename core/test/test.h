@@ -45,7 +45,7 @@ void test_register(struct test *t);
 	}                                                                       \
 	static void test_##name_(void **state __attribute__((unused)))
 
-/* The seed of this run: -s, or TEST_SEED (`make check` sets 1, so that a commit's verdict is its
+/* The seed of this run: -s, or TEST_SEED (`make check` sets one, so that a commit's verdict is its
  * own), or the time.  The same seed gives the same test. */
 uint64_t test_seed(void);
 bool test_seed_given(void); /* by -s */
