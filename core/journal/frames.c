@@ -16,6 +16,11 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+uint32_t journal_frames(const struct journal *j)
+{
+	return j->nframes;
+}
+
 uint64_t journal_frame_sectors(const struct journal *j)
 {
 	return (uint64_t)j->frame_blocks * SECTORS_PER_BLOCK;

@@ -164,6 +164,7 @@ struct journal_hold {
 	int status;
 };
 uint64_t journal_frame_sectors(const struct journal *j);
+uint32_t journal_frames(const struct journal *j); /* that memory allows */
 void journal_hold(struct journal *j, struct journal_hold *h);
 void journal_unhold(struct journal *j, struct journal_hold *h);
 

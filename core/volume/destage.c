@@ -97,6 +97,21 @@ static uint64_t bytes_of(const struct journal_extent *ext, uint32_t n)
 	return bytes;
 }
 
+/* Records come frame by frame, but every opening begins a new one: many crashes in a row leave many
+ * frames with little in them.  A batch holds all of its own at once, so it must not need more than
+ * its share: those for the objects in flight, one being built, and one to write into. */
+static bool spans_too_much(const struct volume *v, const struct journal_extent *ext, uint32_t n)
+{
+	const struct batch *b = v->open;
+	uint64_t share = journal_frames(v->journal) / (v->puts_max + 2);
+
+	for (uint32_t i = 0; i < n && b->any_frame; i++)
+		if (ext[i].kind == EXTENT_DATA)
+			return ext[i].pos / journal_frame_sectors(v->journal) - b->first_frame >=
+			       (share ? share : 1);
+	return false;
+}
+
 void destage_record(struct volume *v, uint64_t seq, const struct journal_extent *ext, uint32_t n)
 {
 	uint64_t bytes = bytes_of(ext, n);
@@ -106,7 +121,7 @@ void destage_record(struct volume *v, uint64_t seq, const struct journal_extent 
 	v->acked = seq;
 	if (v->open && v->open->n &&
 		(v->open->data_bytes + bytes > v->cfg.object_bytes ||
-			v->open->n + n > BATCH_EXTENTS_MAX))
+			v->open->n + n > BATCH_EXTENTS_MAX || spans_too_much(v, ext, n)))
 		seal(v);
 	if (!v->open)
 		v->open = batch_new(v);
