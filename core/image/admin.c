@@ -209,9 +209,12 @@ static int resize(struct lsvd_image *img, uint64_t size, bool force, struct err 
 				size);
 		rc = mapped ? lsvd_discard(img, old - size, size) : 0;
 		/* Discards of the past, too, must be in objects before the end moves: else what
-		 * they covered could come back with a larger size. */
+		 * they covered could come back with a larger size.  And the newest checkpoint has
+		 * nothing beyond the end. */
 		if (rc == 0)
 			rc = volume_drain_wait(img->vol);
+		if (rc == 0)
+			rc = volume_checkpoint(img->vol);
 		if (rc < 0)
 			return err_set(e, rc, "discard what lies beyond: %s", strerror(-rc));
 	}
