@@ -4,6 +4,7 @@
 #include "image/image_impl.h"
 #include "test/sim_workload.h"
 #include "volume/checkpoint_impl.h"
+#include "volume/fsck.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -262,9 +263,28 @@ static void check_pool(struct world *w, const char *when)
 			world_fail(w, "segment %u is still a journal %s", i, when);
 }
 
+/* fsck builds the maps with other code: it must see no error, and after a clean close nothing at
+ * all. */
+static void check_with_fsck(struct world *w, bool clean)
+{
+	struct fsck_params p = {.store = w->raw, .name = "vol", .flags = FSCK_DATA};
+	struct fsck_report r;
+	struct err e = {.msg = ""};
+	int rc = fsck_run(&p, &r, &e);
+
+	if (rc < 0)
+		world_fail(w, "fsck: %s", e.msg);
+	for (uint32_t i = 0; i < r.n; i++)
+		if (clean || r.findings[i].severity == FSCK_ERROR)
+			world_fail(w, "fsck: '%s': %s", r.findings[i].object, r.findings[i].what);
+	fsck_report_fini(&r);
+}
+
 static void check_closed(struct world *w)
 {
 	char why[LSVD_ERR_MAX] = "";
+
+	check_with_fsck(w, true);
 
 	check_pool(w, "after a clean close");
 	if (world_open_image(w, LSVD_OPEN_READONLY, why) < 0)
@@ -285,6 +305,7 @@ static void last_life(struct world *w)
 	/* Whatever strays is swept up by the opening after the next crash. */
 	world_boot(w);
 	world_land_strays(w);
+	check_with_fsck(w, false);
 	open_image(w);
 	workload_run(w, (unsigned)world_below(w, 100));
 	workload_finish(w);
