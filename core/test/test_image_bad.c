@@ -444,3 +444,29 @@ TEST(a_pool_that_was_made_anew_is_another_pool)
 	model_check_all(e);
 	ie_free(e);
 }
+
+/* A request of a writer that lost the image lands after its successor has closed. */
+TEST(what_lands_late_is_deleted_by_the_next_opening)
+{
+	struct image_env *e = ie_new("late");
+	char object[400], ckpt[400];
+
+	for (uint64_t i = 0; i < 2; i++) {
+		ie_open(e, LSVD_DRIVE_INLINE);
+		model_write(e, 8 * i, 8);
+		ie_close(e);
+	}
+	snprintf(object, sizeof(object), "%s/vm/%016x.%016x", e->root, 1, 77);
+	snprintf(ckpt, sizeof(ckpt), "%s/vm/ckpt.%016x.%016x", e->root, 1, 99);
+	make_file(object, 8192);
+	make_file(ckpt, 8192);
+	ie_ctx(e, LSVD_DRIVE_INLINE);
+	ie_image(e, LSVD_OPEN_READONLY);
+	ie_close(e);
+	assert_int_equal(access(object, F_OK) | access(ckpt, F_OK), 0);
+	ie_open(e, LSVD_DRIVE_INLINE);
+	model_check_all(e);
+	assert_int_equal(access(object, F_OK), -1);
+	assert_int_equal(access(ckpt, F_OK), -1);
+	ie_free(e);
+}

@@ -4,8 +4,8 @@
  *
  * Opening for write, in this order: image lock; superblock; is the journal here the right one
  * (I12); maps (load.c); raise the epoch by compare-and-swap, marked not clean (I11); replay the
- * journal; look for orphans if the last writer did not close.  Closing: drain, checkpoint, mark
- * clean, give the journal's segments back, unlock.
+ * journal; look for orphans, which a late PUT makes even after a clean close.  Closing: drain,
+ * checkpoint, mark clean, give the journal's segments back, unlock.
  */
 #include "volume/checkpoint_impl.h"
 
@@ -367,14 +367,14 @@ static int load_maps(struct volume *v, struct err *e)
 	return rc;
 }
 
-static int open_for_write(struct volume *v, bool clean, struct err *e)
+static int open_for_write(struct volume *v, struct err *e)
 {
 	uint64_t replayed = 0;
 	int rc = raise_epoch(v, e);
 
 	if (rc == 0)
 		rc = open_journal(v, &replayed, e);
-	if (rc == 0 && !clean)
+	if (rc == 0)
 		remove_orphans(v);
 	if (rc == 0 && v->failed)
 		rc = err_set(e, v->failed, "%s", strerror(-v->failed));
@@ -383,7 +383,6 @@ static int open_for_write(struct volume *v, bool clean, struct err *e)
 
 static int open_in_steps(struct volume *v, struct err *e)
 {
-	bool clean;
 	int rc;
 
 	rc = volume_read_superblock(v->store, v->name, v->sb, v->tag, e);
@@ -394,7 +393,6 @@ static int open_in_steps(struct volume *v, struct err *e)
 		if (rc == 0)
 			rc = volume_read_superblock(v->store, v->name, v->sb, v->tag, e);
 	}
-	clean = v->sb->clean;
 	if (rc == 0 && !(v->flags & VOLUME_READONLY))
 		rc = check_journal(v, e);
 	if (rc == 0)
@@ -404,7 +402,7 @@ static int open_in_steps(struct volume *v, struct err *e)
 	if (rc == 0)
 		rc = load_maps(v, e);
 	if (rc == 0 && !(v->flags & VOLUME_READONLY))
-		rc = open_for_write(v, clean, e);
+		rc = open_for_write(v, e);
 	return rc;
 }
 
