@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OPT_SIZE = 's', OPT_LONG = 'l', OPT_FORCE = 'f', OPT_TARGET = 't' };
+enum { OPT_SIZE = 's', OPT_LONG = 'l', OPT_FORCE = 'f', OPT_TARGET = 't', OPT_NO_JOURNAL = 'n' };
 
 struct args {
 	struct cli_open open;
@@ -21,7 +21,7 @@ struct args {
 	unsigned words, want;
 	uint64_t size_bytes;
 	unsigned target_percent;
-	bool has_size, force, details;
+	bool has_size, force, details, no_journal;
 };
 
 static error_t parse(int key, char *arg, struct argp_state *s)
@@ -43,6 +43,9 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 		return 0;
 	case OPT_FORCE:
 		a->force = true;
+		return 0;
+	case OPT_NO_JOURNAL:
+		a->no_journal = true;
 		return 0;
 	case OPT_TARGET:
 		a->target_percent = (unsigned)strtoul(arg, &end, 10);
@@ -371,7 +374,7 @@ static int with_image(const struct args *a, int (*work)(const struct args *, str
 	rc = cli_open_ctx(&a->open, CLI_POOL, LSVD_DRIVE_INLINE, &ctx);
 	if (rc)
 		return rc;
-	rc = lsvd_image_open(ctx, a->word[0], 0, &img, why);
+	rc = lsvd_image_open(ctx, a->word[0], a->no_journal ? LSVD_OPEN_NO_JOURNAL : 0, &img, why);
 	if (rc == 0) {
 		rc = work(a, img);
 		closed = lsvd_image_close(img, why);
@@ -384,8 +387,17 @@ static int with_image(const struct args *a, int (*work)(const struct args *, str
 	return rc;
 }
 
+#define NO_JOURNAL_OPTION                                                                    \
+	{                                                                                    \
+		"no-journal", OPT_NO_JOURNAL, NULL, 0,                                       \
+			"open it although the journal of its last writer is not here: give " \
+			"up what is not in the store",                                       \
+			0                                                                    \
+	}
+
 static const struct argp_option resize_options[] = {
-	{"force", OPT_FORCE, NULL, 0, "shrink although there is data beyond the new end", 0}, {0}};
+	{"force", OPT_FORCE, NULL, 0, "shrink although there is data beyond the new end", 0},
+	NO_JOURNAL_OPTION, {0}};
 PARSER(resize_argp, resize_options, "IMAGE SIZE",
 	"Grow or shrink an image.\v"
 	"example: lsvd resize file:/srv/vols/vm1 20G");
@@ -415,7 +427,7 @@ CLI_COMMAND(resize, "grow or shrink an image", run_resize)
 static const struct argp_option gc_options[] = {
 	{"target", OPT_TARGET, "PERCENT", 0,
 		"stop when this share of the stored bytes is live (90)", 0},
-	{0}};
+	NO_JOURNAL_OPTION, {0}};
 PARSER(gc_argp, gc_options, "IMAGE",
 	"Collect garbage: rewrite what is live of the emptiest objects and delete them.\v"
 	"example: lsvd gc file:/srv/vols/vm1 --target 80");

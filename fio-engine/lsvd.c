@@ -41,7 +41,7 @@ struct options {
 	void *pad; /* fio's */
 	char *image, *pool, *mirror, *config, *set, *durability, *trace, *stats_json;
 	unsigned long long create;
-	unsigned int drive, readonly;
+	unsigned int drive, readonly, no_journal;
 };
 
 /* A context and its settings. */
@@ -129,6 +129,12 @@ static struct fio_option options[] = {
 		.name = "readonly", .lname = "LSVD read-only", .type = FIO_OPT_BOOL,
 		.off1 = offsetof(struct options, readonly), .def = "0",
 		.help = "Open the image read-only (so does fio --readonly)", ENGINE_OPTION,
+	},
+	{
+		.name = "no_journal", .lname = "LSVD without its journal", .type = FIO_OPT_BOOL,
+		.off1 = offsetof(struct options, no_journal), .def = "0",
+		.help = "Open the image although its last writer's journal is not here",
+		ENGINE_OPTION,
 	},
 	{ .name = NULL },
 };
@@ -300,7 +306,8 @@ static int host_get(const struct options *o, struct host **out, char *why)
 
 static int open_image(struct disk *d, const struct options *o, char *why)
 {
-	unsigned flags = o->readonly || read_only ? LSVD_OPEN_READONLY : 0;
+	unsigned flags = o->readonly || read_only ? LSVD_OPEN_READONLY : 0,
+		 how = !flags && o->no_journal ? LSVD_OPEN_NO_JOURNAL : flags;
 	int rc = 0;
 
 	if (o->create && !flags) {
@@ -309,7 +316,7 @@ static int open_image(struct disk *d, const struct options *o, char *why)
 			rc = 0;
 	}
 	if (rc == 0)
-		rc = lsvd_image_open(d->host->ctx, d->url, flags, &d->img, why);
+		rc = lsvd_image_open(d->host->ctx, d->url, how, &d->img, why);
 	if (rc < 0)
 		return rc;
 	if (o->create && lsvd_image_size(d->img) != o->create)

@@ -18,7 +18,7 @@ struct args {
 	const char *file, *model;
 	struct drive_options drive;
 	unsigned rounds;
-	bool in_virtual;
+	bool in_virtual, no_journal;
 };
 
 enum {
@@ -30,6 +30,7 @@ enum {
 	OPT_VIRTUAL,
 	OPT_MODEL,
 	OPT_ROUNDS,
+	OPT_NO_JOURNAL,
 	OPT_FILE
 };
 
@@ -39,6 +40,10 @@ static const struct argp_option options[] = {
 	{"unordered", OPT_UNORDERED, NULL, 0, "as many at once as --outstanding allows", 0},
 	{"outstanding", 'n', "N", 0, "at most N requests in flight (default 256)", 0},
 	{"reads-only", OPT_READS, NULL, 0, "leave out all but reads; opens the image read-only", 0},
+	{"no-journal", OPT_NO_JOURNAL, NULL, 0,
+		"open the image although the journal of its last writer is not here: give up what "
+		"is not in the store",
+		0},
 	{"wrap", OPT_WRAP, NULL, 0,
 		"the trace is of a larger image: offsets modulo this one's size", 0},
 	{"seed", OPT_SEED, "N", 0, "of the bytes that are written, and of --virtual", 0},
@@ -114,6 +119,9 @@ static error_t parse(int key, char *arg, struct argp_state *st)
 		return 0;
 	case OPT_READS:
 		r->reads_only = true;
+		return 0;
+	case OPT_NO_JOURNAL:
+		a->no_journal = true;
 		return 0;
 	case OPT_WRAP:
 		r->wrap = true;
@@ -261,7 +269,11 @@ static int open_real(struct args *a, struct target *t)
 
 	if (rc != CLI_OK)
 		return rc;
-	if (lsvd_image_open(t->ctx, a->path[1], ro ? LSVD_OPEN_READONLY : 0, &t->img, why) < 0)
+	if (lsvd_image_open(t->ctx, a->path[1],
+		    ro		    ? LSVD_OPEN_READONLY
+		    : a->no_journal ? LSVD_OPEN_NO_JOURNAL
+				    : 0,
+		    &t->img, why) < 0)
 		return cli_fail("trace replay: %s", why);
 	return CLI_OK;
 }

@@ -180,7 +180,21 @@ beside_a_running_process() {
 	exec 9>&-
 	ok info "$s/a" && has 'not cleanly' && exits 1 export --pool mem:64M "$s/a" "$work/a" && [ ! -e "$work/a" ] || return
 	ok resize "$s/b" 2M && ok export "$s/a" "$work/a" && cmp -n 4096 "$work/a" <(head -c 4096 /dev/zero | tr '\0' '\7') || rc=1
-	return $rc
+	[ $rc = 0 ] || return 1
+	# The journal is lost: each command that opens the image says what to do, and does it when told.
+	for c in "resize $s/a 2M" "gc $s/a" "trace replay $work/one.csv $s/a"; do
+		"$work/hold" "$s/a" < "$work/in" > "$work/ready" 2>&1 &
+		pid=$!
+		exec 9> "$work/in"
+		read -r line < "$work/ready"
+		kill -9 $pid
+		wait $pid 2> /dev/null
+		exec 9>&-
+		rm "$tmp/pool"
+		printf 'submit_ns,complete_ns,op,offset_bytes,len_bytes\n0,1000,W,0,4096\n' > "$work/one.csv"
+		# shellcheck disable=SC2086
+		exits 1 $c && has 'no-journal' && ok $c --no-journal && ok info "$s/a" && has '^closed +cleanly' || return
+	done
 }
 
 man_page_example() {

@@ -31,7 +31,7 @@ fails() { if "$@"; then echo "  did not fail: $*"; return 1; fi; }
 
 engine_help() {
 	ok raw_fio --enghelp=lsvd || return
-	for o in image pool mirror config set create durability drive trace stats_json readonly; do has "^$o " || return; done
+	for o in image pool mirror config set create durability drive trace stats_json readonly no_journal; do has "^$o " || return; done
 }
 
 foreign_headers_are_refused() {
