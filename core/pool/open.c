@@ -11,6 +11,7 @@
 #include "pool/pool_impl.h"
 
 #include "format/block.h"
+#include "format/record.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -19,6 +20,7 @@
 
 enum {
 	SCAN_DEPTH = 32,
+	SCAN_BYTES = 2 * POOL_BLOCK, /* of a segment: its header, and the first block behind */
 	SEGMENTS_MIN = 8,
 	COPY_BYTES = 256 << 10,	 /* divides every segment */
 	BLANK_BYTES = 256 << 10, /* so much is zero on a device that nobody uses */
@@ -202,18 +204,24 @@ static uint64_t header_at(const struct pool *p, uint32_t index)
 	return p->first_bytes + (uint64_t)index * p->segment_bytes;
 }
 
+/* What this leg says about segment i of those that were read. */
+static uint8_t *scanned(const struct scan *sc, unsigned leg, uint32_t i)
+{
+	return sc->blocks[leg] + (size_t)i * SCAN_BYTES;
+}
+
 /* A leg that tells another story about a journal is told the one that counts. */
 static int mend_header(struct scan *sc, uint32_t i, uint32_t index, unsigned good,
 	const bool journal[POOL_LEGS_MAX])
 {
 	struct pool *p = sc->p;
-	uint8_t *block = sc->blocks[good] + (size_t)i * POOL_BLOCK;
+	uint8_t *block = scanned(sc, good, i);
 
 	for (unsigned leg = 0; leg < p->nlegs; leg++) {
 		int rc;
 
 		if (!sc->st[leg].in_sync || leg == good || (!journal[leg] && !journal[good]) ||
-			!memcmp(sc->blocks[leg] + (size_t)i * POOL_BLOCK, block, POOL_BLOCK))
+			!memcmp(scanned(sc, leg, i), block, POOL_BLOCK))
 			continue;
 		rc = leg_io(p->legs[leg], BDEV_WRITE, header_at(p, index), block, POOL_BLOCK);
 		if (rc < 0)
@@ -223,9 +231,72 @@ static int mend_header(struct scan *sc, uint32_t i, uint32_t index, unsigned goo
 	return 0;
 }
 
-/* The valid header with the highest allocation number tells.  None (zeroes or damage): nobody's.
- * A journal whose header is lost had no acknowledged record in it unless the device lost a
- * completed write; then replay stops there, which it reports. */
+static bool of_another_pool(const struct pool *p, const uint8_t *block, uint32_t index)
+{
+	struct segment_header h = {0};
+
+	return segment_header_decode(block, p->uuid, index, &h, NULL) == -EUCLEAN &&
+	       !block_is_zero(h.pool_uuid, 16) && memcmp(h.pool_uuid, p->uuid, 16);
+}
+
+/* Is there a whole header of a record, whoever's? */
+static bool record_behind(const uint8_t *block, uint64_t place, struct record_header *h)
+{
+	static const uint8_t nobody[16];
+	struct record_header any = {0};
+
+	/* The codec wants to know whose; it says so itself. */
+	return record_decode(block, nobody, place, &any, NULL) == -EUCLEAN &&
+	       record_decode(block, any.uuid, place, h, NULL) == 0;
+}
+
+/* No leg has a valid header.  When a journal's record follows it, the header was damaged, and the
+ * record tells what matters of it; where it belongs in the order, place_rescued() finds out.  A
+ * valid header of another pool is left from an earlier life of the device. */
+static void rescue(struct scan *sc, uint32_t i, uint32_t index)
+{
+	struct pool *p = sc->p;
+	uint64_t place = (uint64_t)index * p->seg_blocks + 1;
+
+	for (unsigned leg = 0; leg < p->nlegs; leg++) {
+		const uint8_t *block = scanned(sc, leg, i);
+		struct segment_header ours = {.role = SEGMENT_JOURNAL};
+		struct record_header h;
+
+		if (!sc->st[leg].in_sync || of_another_pool(p, block, index) ||
+			!record_behind(block + POOL_BLOCK, place, &h))
+			continue;
+		memcpy(ours.owner, h.uuid, 16);
+		ours.epoch = h.epoch;
+		ours.first_seq = h.seq;
+		note_header(p, &p->segs[index], &ours);
+		return;
+	}
+}
+
+/* A journal's segments are in order of allocation; alloc is 0 in those that were rescued. */
+static void place_rescued(struct pool *p)
+{
+	for (uint32_t i = 0; i < p->nsegs; i++) {
+		struct segment *s = &p->segs[i];
+
+		for (uint32_t k = 0; s->role == SEGMENT_JOURNAL && !s->alloc && k < p->nsegs; k++) {
+			const struct segment *t = &p->segs[k];
+
+			if (t->role == SEGMENT_JOURNAL && !memcmp(t->owner, s->owner, 16) &&
+				(t->epoch < s->epoch ||
+					(t->epoch == s->epoch && t->first_seq < s->first_seq)) &&
+				t->alloc > s->rescued_after)
+				s->rescued_after = t->alloc;
+		}
+	}
+	for (uint32_t i = 0; i < p->nsegs; i++)
+		if (p->segs[i].role == SEGMENT_JOURNAL && !p->segs[i].alloc)
+			p->segs[i].alloc = p->segs[i].rescued_after;
+}
+
+/* The valid header with the highest allocation number tells.  None: nobody's, unless a record says
+ * otherwise. */
 static int judge_header(struct scan *sc, uint32_t i, uint32_t index)
 {
 	struct pool *p = sc->p;
@@ -235,8 +306,7 @@ static int judge_header(struct scan *sc, uint32_t i, uint32_t index)
 
 	for (unsigned leg = 0; leg < p->nlegs; leg++) {
 		if (!sc->st[leg].in_sync ||
-			segment_header_decode(sc->blocks[leg] + (size_t)i * POOL_BLOCK, p->uuid,
-				index, &h, NULL) < 0)
+			segment_header_decode(scanned(sc, leg, i), p->uuid, index, &h, NULL) < 0)
 			continue;
 		journal[leg] = h.role == SEGMENT_JOURNAL;
 		if (any && h.alloc <= best.alloc)
@@ -245,8 +315,10 @@ static int judge_header(struct scan *sc, uint32_t i, uint32_t index)
 		best = h;
 		good = leg;
 	}
-	if (!any)
+	if (!any) {
+		rescue(sc, i, index);
 		return 0;
+	}
 	note_header(p, &p->segs[index], &best);
 	return mend_header(sc, i, index, good, journal);
 }
@@ -262,14 +334,14 @@ static int read_headers(struct scan *sc, uint32_t at, uint32_t n)
 	for (unsigned leg = 0; leg < p->nlegs; leg++)
 		for (uint32_t i = 0; sc->st[leg].in_sync && i < n; i++)
 			leg_io_start(&sc->io[leg][i], p->legs[leg], BDEV_READ, header_at(p, at + i),
-				sc->blocks[leg] + (size_t)i * POOL_BLOCK, POOL_BLOCK);
+				scanned(sc, leg, i), SCAN_BYTES);
 	for (unsigned leg = 0; leg < p->nlegs; leg++) {
 		for (uint32_t i = 0; sc->st[leg].in_sync && i < n; i++) {
 			int status = leg_io_wait(&sc->io[leg][i], p->loop);
 
 			if (status == 0)
 				continue;
-			memset(sc->blocks[leg] + (size_t)i * POOL_BLOCK, 0, POOL_BLOCK);
+			memset(scanned(sc, leg, i), 0, SCAN_BYTES);
 			if (++bad[i] == legs && rc == 0)
 				rc = err_set(sc->err, status,
 					"pool '%s': read segment header %u: %s", p->legs[leg]->url,
@@ -287,7 +359,7 @@ static int scan(struct pool *p, const struct leg_state *st, struct err *e)
 
 	for (unsigned leg = 0; rc == 0 && leg < p->nlegs; leg++)
 		if (posix_memalign(
-			    (void **)&sc->blocks[leg], POOL_BLOCK, (size_t)SCAN_DEPTH * POOL_BLOCK))
+			    (void **)&sc->blocks[leg], POOL_BLOCK, (size_t)SCAN_DEPTH * SCAN_BYTES))
 			rc = -ENOMEM;
 	if (rc == 0) {
 		sc->p = p;
@@ -300,6 +372,8 @@ static int scan(struct pool *p, const struct leg_state *st, struct err *e)
 		for (uint32_t i = 0; rc == 0 && i < n; i++)
 			rc = judge_header(sc, i, at + i);
 	}
+	if (rc == 0)
+		place_rescued(p);
 	for (unsigned leg = 0; sc && leg < p->nlegs; leg++)
 		free(sc->blocks[leg]);
 	free(sc);

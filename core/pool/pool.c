@@ -510,7 +510,12 @@ static int by_alloc(const void *a, const void *b)
 {
 	const struct segment *x = *(struct segment *const *)a, *y = *(struct segment *const *)b;
 
-	return x->alloc < y->alloc ? -1 : x->alloc > y->alloc;
+	if (x->alloc != y->alloc)
+		return x->alloc < y->alloc ? -1 : 1;
+	/* One whose header was damaged, and the one it comes after. */
+	if (x->epoch != y->epoch)
+		return x->epoch < y->epoch ? -1 : 1;
+	return x->first_seq < y->first_seq ? -1 : x->first_seq > y->first_seq;
 }
 
 int pool_find(

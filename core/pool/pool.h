@@ -38,6 +38,7 @@ struct segment {
 	uint64_t epoch;		     /* journal: of the writer */
 	uint64_t alloc;		     /* allocation number: pool-wide, rising */
 	uint64_t first_seq;	     /* journal: the first record's */
+	uint64_t rescued_after;	     /* its header was damaged: comes after this allocation */
 	uint32_t pins;		     /* reads in flight; not given away while > 0 */
 	struct segment *prev, *next; /* for the owner's list */
 	void *user;		     /* the owner's */
@@ -97,7 +98,7 @@ void pool_close(struct pool *p); /* nothing in flight; writes nothing */
 void pool_drop(struct pool *p);
 
 const uint8_t *pool_uuid(const struct pool *p);
-uint64_t pool_generation(const struct pool *p); /* rises with every opening */
+uint64_t pool_generation(const struct pool *p);	    /* rises with every opening */
 uint32_t pool_segment_blocks(const struct pool *p); /* header block included */
 uint32_t pool_segments(const struct pool *p);
 uint32_t pool_free_segments(const struct pool *p);
