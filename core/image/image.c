@@ -66,7 +66,7 @@ void image_free(struct lsvd_image *img)
 	free(img);
 }
 
-static int start_ahead(struct lsvd_image *img, struct err *e)
+static int start_ahead(struct lsvd_image *img)
 {
 	struct profile_range *ranges = NULL;
 	uint32_t n = 0;
@@ -82,7 +82,10 @@ static int start_ahead(struct lsvd_image *img, struct err *e)
 	}
 	if (!img->cfg.prefetch_enabled)
 		return 0;
-	rc = volume_profile(img->vol, &ranges, &n, e);
+	/* It is advice: without it, or with a damaged one, nothing is fetched ahead. */
+	rc = volume_profile(img->vol, &ranges, &n, NULL);
+	if (rc != -ENOMEM)
+		rc = 0;
 	if (rc == 0 && n) {
 		img->prefetch = prefetch_new(img->ctx->cache, &img->resolver, ranges, n,
 			img->cfg.prefetch_ahead_bytes, img->cfg.prefetch_depth, PREFETCH_GET_BYTES);
@@ -163,7 +166,7 @@ int ctx_image_open(struct lsvd_ctx *ctx, struct store *s, const char *name, unsi
 	if (rc == 0)
 		rc = open_volume(img, e);
 	if (rc == 0)
-		rc = start_ahead(img, e);
+		rc = start_ahead(img);
 	if (rc == 0 && img->cfg.trace_path[0]) {
 		expand_trace_path(img, path, sizeof(path));
 		rc = image_trace(img, path, e);
