@@ -4,14 +4,14 @@
  *
  * The objects live in a struct mem_objects: a table sorted by name, shared by all handles on it and
  * outliving them, as a server would.  A request takes effect in one task of a later iteration, at
- * which it also completes; so a request that a crash forgot has not happened.  No system calls; the
- * object's own memory comes from size-classed page-aligned buffers which are recycled, since
- * touching fresh memory costs more than copying into it.
+ * which it also completes; so a request that a crash forgot has not happened.  No system calls, and
+ * no allocation once there were as many objects as there ever are (mem_bytes.h).
  *
  * mem_objects has a mutex: handles may live on loops of different threads.  A handle that is closed
  * (also after its loop crashed) loses its locks, like a process that died.
  */
 #include "store/impl.h"
+#include "store/mem_bytes.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -19,15 +19,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-
-enum { CLASSES = 64 * 8, HUGE_BYTES = 2 << 20 };
-static const uint64_t SPARE_BYTES_MAX = 1u << 30;
 
 struct object {
-	uint64_t size, room, version;
-	char *data;
-	char name[];
+	uint64_t version;
+	struct mem_bytes bytes;
+	struct object *next; /* among those to be used again */
+	char name[STORE_NAME_MAX + 1];
 };
 
 struct mem_lock {
@@ -44,8 +41,8 @@ struct mem_objects {
 	struct object **sorted;
 	size_t count, room;
 	struct mem_lock *locks;
-	void *spare[CLASSES]; /* freed buffers by class, linked through their first word */
-	uint64_t spare_bytes;
+	struct mem_space space;
+	struct object *unused; /* deleted ones, to be used again */
 	struct mem_objects *next_named;
 	char name[65];
 };
@@ -57,67 +54,6 @@ struct mem_store {
 
 static pthread_mutex_t named_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct mem_objects *named;
-
-/* ---- buffers ---- */
-
-/* Eight classes per power of two, 4 KiB apart at least. */
-static uint64_t class_of(uint64_t size, unsigned *index)
-{
-	uint64_t room = size < 4096 ? 4096 : size;
-	unsigned log = 63 - (unsigned)__builtin_clzll(room);
-	uint64_t step = (1ull << log) / 8 < 4096 ? 4096 : (1ull << log) / 8;
-
-	room = (room + step - 1) / step * step;
-	log = 63 - (unsigned)__builtin_clzll(room);
-	*index = log * 8 + (unsigned)((room >> (log - 3)) & 7);
-	return room;
-}
-
-static char *buffer_get(struct mem_objects *o, uint64_t size, uint64_t *room)
-{
-	unsigned c;
-	char *p;
-
-	*room = class_of(size, &c);
-	p = o->spare[c];
-	if (p) {
-		o->spare[c] = *(void **)p;
-		o->spare_bytes -= *room;
-		return p;
-	}
-	if (*room < HUGE_BYTES)
-		return aligned_alloc(4096, *room);
-	p = aligned_alloc(HUGE_BYTES, (*room + HUGE_BYTES - 1) & ~(uint64_t)(HUGE_BYTES - 1));
-	if (p)
-		(void)madvise(p, *room, MADV_HUGEPAGE);
-	return p;
-}
-
-static void buffer_put(struct mem_objects *o, char *p, uint64_t room)
-{
-	unsigned c;
-
-	if (o->spare_bytes + room > SPARE_BYTES_MAX) {
-		free(p);
-		return;
-	}
-	class_of(room, &c);
-	*(void **)p = o->spare[c];
-	o->spare[c] = p;
-	o->spare_bytes += room;
-}
-
-static void buffers_free(struct mem_objects *o)
-{
-	for (int i = 0; i < CLASSES; i++) {
-		while (o->spare[i]) {
-			void *next = *(void **)o->spare[i];
-
-			free(o->spare[i]);
-			o->spare[i] = next;
-		}
-	}
-}
 
 /* ---- table ---- */
 
@@ -170,35 +106,51 @@ static int insert(struct mem_objects *o, size_t at, struct object *obj)
 
 static void drop(struct mem_objects *o, struct object *obj)
 {
-	if (obj && obj->data)
-		buffer_put(o, obj->data, obj->room);
+	if (!obj)
+		return;
+	mem_bytes_free(&o->space, &obj->bytes);
+	obj->next = o->unused;
+	o->unused = obj;
+}
+
+static void free_object(struct object *obj)
+{
+	mem_bytes_fini(&obj->bytes);
 	free(obj);
 }
 
-static void gather(char *dst, const struct store_req *r)
+static struct object *object_new(struct mem_objects *o)
 {
+	struct object *obj = o->unused;
+
+	if (!obj)
+		return calloc(1, sizeof(*obj));
+	o->unused = obj->next;
+	return obj;
+}
+
+static void gather(struct mem_bytes *b, const struct store_req *r)
+{
+	uint64_t at = 0;
+
 	for (int i = 0; i < r->iovcnt; i++) {
-		if (r->iov[i].iov_len)
-			memcpy(dst, r->iov[i].iov_base, r->iov[i].iov_len);
-		dst += r->iov[i].iov_len;
+		mem_bytes_put(b, at, r->iov[i].iov_base, r->iov[i].iov_len);
+		at += r->iov[i].iov_len;
 	}
 }
 
 static struct object *make(struct mem_objects *o, const struct store_req *r)
 {
-	size_t len = strlen(r->name) + 1;
-	struct object *obj = malloc(sizeof(*obj) + len);
+	struct object *obj = object_new(o);
 
 	if (!obj)
 		return NULL;
-	memcpy(obj->name, r->name, len);
-	obj->size = r->len_bytes;
-	obj->data = buffer_get(o, obj->size, &obj->room);
-	if (!obj->data) {
-		free(obj);
+	snprintf(obj->name, sizeof(obj->name), "%s", r->name);
+	if (!mem_bytes_alloc(&o->space, &obj->bytes, r->len_bytes)) {
+		drop(o, obj);
 		return NULL;
 	}
-	gather(obj->data, r);
+	gather(&obj->bytes, r);
 	obj->version = ++o->version;
 	return obj;
 }
@@ -234,15 +186,15 @@ static int64_t do_get(struct mem_objects *o, struct store_req *r)
 
 	if (!obj)
 		return err_set(r->err, -ENOENT, "%s: no object '%s'", r->store->url, r->name);
-	r->size_bytes = obj->size;
+	r->size_bytes = obj->bytes.size;
 	set_tag(r, obj);
-	left = r->off_bytes < obj->size ? obj->size - r->off_bytes : 0;
+	left = r->off_bytes < obj->bytes.size ? obj->bytes.size - r->off_bytes : 0;
 	if (left > r->len_bytes)
 		left = r->len_bytes;
 	for (int i = 0; i < r->iovcnt && left; i++) {
 		uint64_t n = r->iov[i].iov_len < left ? r->iov[i].iov_len : left;
 
-		memcpy(r->iov[i].iov_base, obj->data + r->off_bytes + done, n);
+		mem_bytes_get(&obj->bytes, r->off_bytes + done, r->iov[i].iov_base, n);
 		done += n;
 		left -= n;
 	}
@@ -303,7 +255,7 @@ static int64_t do_list(struct mem_objects *o, struct store_req *r)
 	snprintf(name, sizeof(name), "%s", r->name);
 	at = find(o, name, &found);
 	while (!rc && at < o->count && !strncmp(o->sorted[at]->name, r->name, len)) {
-		uint64_t size = o->sorted[at]->size;
+		uint64_t size = o->sorted[at]->bytes.size;
 
 		snprintf(name, sizeof(name), "%s", o->sorted[at]->name);
 		pthread_mutex_unlock(&o->mutex);
@@ -442,11 +394,15 @@ void mem_objects_free(struct mem_objects *o)
 	if (refs)
 		return;
 	assert(!o->locks);
-	for (size_t i = 0; i < o->count; i++) {
-		free(o->sorted[i]->data);
-		free(o->sorted[i]);
+	for (size_t i = 0; i < o->count; i++)
+		drop(o, o->sorted[i]);
+	while (o->unused) {
+		struct object *obj = o->unused;
+
+		o->unused = obj->next;
+		free_object(obj);
 	}
-	buffers_free(o);
+	mem_space_fini(&o->space);
 	free(o->sorted);
 	pthread_mutex_destroy(&o->mutex);
 	free(o);

@@ -8,6 +8,7 @@
  * refused.
  */
 #include "sys/bdev_impl.h"
+#include "sys/copy.h"
 #include "sys/loop_impl.h"
 
 #include <assert.h>
@@ -40,7 +41,7 @@ static void copy(struct mem_dev *m, const struct bdev_req *r)
 		size_t n = r->iov[i].iov_len;
 
 		if (r->op == BDEV_WRITE)
-			memcpy(at, r->iov[i].iov_base, n);
+			copy_away(at, r->iov[i].iov_base, n);
 		else
 			memcpy(r->iov[i].iov_base, at, n);
 		at += n;
