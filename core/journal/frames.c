@@ -2,9 +2,9 @@
 /*
  * frames.c - the part of the log that is in memory.
  *
- * A frame is taken when the log reaches it, and stays until the memory is wanted: oldest first,
- * passing over those that destage holds or whose records are not all on the disk.  Destage that
- * comes late loads a frame back, verified block by block.
+ * A frame is taken when the log reaches it, and stays until the memory is wanted: what is in
+ * objects already first, passing over frames that destage holds or whose records are not all on the
+ * disk.  Destage that comes late loads a frame back, verified block by block.
  */
 #include "journal/journal_impl.h"
 
@@ -59,21 +59,6 @@ size_t journal_memory_bytes(const struct journal *j)
 	return n + extmap_memory(j->map);
 }
 
-static void unlink_frame(struct journal *j, struct frame *f)
-{
-	*(f->older ? &f->older->newer : &j->oldest) = f->newer;
-	*(f->newer ? &f->newer->older : &j->newest) = f->older;
-	f->older = f->newer = NULL;
-}
-
-static void link_newest(struct journal *j, struct frame *f)
-{
-	f->older = j->newest;
-	f->newer = NULL;
-	*(j->newest ? &j->newest->newer : &j->oldest) = f;
-	j->newest = f;
-}
-
 /* The frame that the log is growing into stays: what is in it would have to be read back. */
 static bool evictable(const struct journal *j, const struct frame *f)
 {
@@ -84,46 +69,80 @@ static bool evictable(const struct journal *j, const struct frame *f)
 static void forget(struct journal *j, struct frame *f)
 {
 	*frame_slot(j, f->no) = NULL;
-	unlink_frame(j, f);
 	f->used = false;
 }
 
+/* Touched at once.  Aligned to its size, so that it can be one huge page: the kernel then pins and
+ * maps a record in one piece instead of page by page. */
 static bool give_memory(struct journal *j, struct frame *f)
 {
-	if (!f->mem) {
-		void *mem = mmap(NULL, frame_bytes(j), PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	size_t size = frame_bytes(j), before, after;
+	uint8_t *p;
 
-		if (mem == MAP_FAILED)
-			return false;
-		f->mem = mem;
-	}
+	if (f->mem)
+		return true;
+	p = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return false;
+	before = -(uintptr_t)p % size;
+	after = size - before;
+	if (before)
+		munmap(p, before);
+	if (after)
+		munmap(p + before + size, after);
+	f->mem = p + before;
+	(void)madvise(f->mem, size, MADV_HUGEPAGE);
+	for (size_t i = 0; i < size; i += POOL_BLOCK)
+		((volatile uint8_t *)f->mem)[i] = 0;
 	return true;
 }
 
-/* A frame nobody uses: one never used, else the oldest that can go.  Memory once touched is
- * preferred. */
+/* Is all of it in applied objects?  Of what was read back nothing is known. */
+static bool is_clean(const struct journal *j, const struct frame *f)
+{
+	uint64_t last = f->last_seq;
+
+	if (!last)
+		last = log_segment(j, f->no / j->frames_per_seg)->last_seq;
+	return last <= j->covered;
+}
+
+/* Whom to sacrifice: the oldest clean frame; else, of the dirty ones, the one that destage comes to
+ * last, which is the newest: the oldest would have to be read back at once. */
+static bool rather(const struct journal *j, const struct frame *f, const struct frame *best)
+{
+	bool clean = is_clean(j, f);
+
+	if (!best)
+		return true;
+	if (clean != is_clean(j, best))
+		return clean;
+	return clean ? f->no < best->no : f->no > best->no;
+}
+
+/* A frame nobody uses, preferably one with memory that was touched; else one never used; else one
+ * whose contents can go. */
 static struct frame *find_frame(struct journal *j)
 {
-	struct frame *bare = NULL;
+	struct frame *bare = NULL, *best = NULL;
 
 	for (uint32_t i = 0; i < j->frames_made; i++) {
-		if (j->frames[i].used)
-			continue;
-		if (j->frames[i].mem)
-			return &j->frames[i];
-		bare = &j->frames[i];
+		struct frame *f = &j->frames[i];
+
+		if (!f->used && f->mem)
+			return f;
+		if (!f->used)
+			bare = f;
+		else if (evictable(j, f) && rather(j, f, best))
+			best = f;
 	}
 	if (bare)
 		return bare;
 	if (j->frames_made < j->nframes)
 		return &j->frames[j->frames_made++];
-	for (struct frame *f = j->oldest; f; f = f->newer)
-		if (evictable(j, f)) {
-			forget(j, f);
-			return f;
-		}
-	return NULL;
+	if (best)
+		forget(j, best);
+	return best;
 }
 
 struct frame *frame_take(struct journal *j, uint64_t no)
@@ -135,9 +154,9 @@ struct frame *frame_take(struct journal *j, uint64_t no)
 	f->no = no;
 	f->used = true;
 	f->holds = f->writing = 0;
+	f->last_seq = 0;
 	f->loading = false;
 	f->waiting = NULL;
-	link_newest(j, f);
 	assert(!*frame_slot(j, no));
 	*frame_slot(j, no) = f;
 	return f;

@@ -197,7 +197,7 @@ static void seal_gather(struct journal *j)
 	j->gather = NULL;
 	j->next_seq++;
 	j->in_flight++;
-	ls->last_seq = r->seq;
+	ls->last_seq = r->frame->last_seq = r->seq;
 	memcpy(h.uuid, j->cfg.uuid, 16);
 	r->io.seg = ls->seg;
 	r->io.block = (uint32_t)(r->pos % j->seg_sectors / SECTORS_PER_BLOCK);

@@ -16,12 +16,12 @@ enum {
 /* A piece of the log in memory. */
 struct frame {
 	uint8_t *mem;
-	uint64_t no;	  /* position / frame sectors */
-	uint32_t holds;	  /* by destage */
-	uint32_t writing; /* records of it in flight or gathered */
+	uint64_t no;	   /* position / frame sectors */
+	uint64_t last_seq; /* of the records written into it; 0: it was read back */
+	uint32_t holds;	   /* by destage */
+	uint32_t writing;  /* records of it in flight or gathered */
 	bool used, loading;
 	struct journal_hold *waiting; /* for the load */
-	struct frame *older, *newer;  /* in order of use */
 };
 
 /* A pool segment with a part of this log. */
@@ -89,7 +89,6 @@ struct journal {
 	/* frames */
 	struct frame *frames;
 	uint32_t nframes, frames_made;
-	struct frame *oldest, *newest;
 	struct journal_hold *hold_queue, **hold_tail;
 
 	uint64_t sweep_lba, sweep_tail;
