@@ -147,6 +147,10 @@ bool journal_is_clean(const struct journal *j, uint64_t pos);
 struct segment *journal_place(
 	struct journal *j, uint64_t pos, uint32_t *block, uint32_t *sector_in_block);
 
+/* The CRCs of the block at `pos` and of those behind it, as pool_crcs() has them; NULL when `pos` is
+ * inside a block.  Good as long as the segment is the journal's. */
+const uint32_t *journal_crcs(struct journal *j, uint64_t pos);
+
 /* ---- holding frames (destage) ---- */
 
 struct journal_hold {

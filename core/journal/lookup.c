@@ -82,3 +82,11 @@ struct segment *journal_place(
 	*sector_in_block = (uint32_t)(in_seg % SECTORS_PER_BLOCK);
 	return log_segment(j, pos / j->seg_sectors)->seg;
 }
+
+const uint32_t *journal_crcs(struct journal *j, uint64_t pos)
+{
+	uint32_t block, in_block;
+	struct segment *s = journal_place(j, pos, &block, &in_block);
+
+	return in_block ? NULL : pool_crcs(j->pool, s, block);
+}

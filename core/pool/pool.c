@@ -80,6 +80,11 @@ uint32_t pool_crc(const struct pool *p, const struct segment *s, uint32_t block)
 	return *crc_slot(p, s, block);
 }
 
+const uint32_t *pool_crcs(const struct pool *p, const struct segment *s, uint32_t block)
+{
+	return crc_slot(p, s, block);
+}
+
 void pool_note_crcs(
 	struct pool *p, struct segment *s, uint32_t block, uint32_t blocks, const uint32_t *crcs)
 {

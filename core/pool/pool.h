@@ -149,6 +149,8 @@ void pool_write_leg(struct pool *p, struct pool_io *io, void *buf, unsigned leg)
 void pool_note_crcs(
 	struct pool *p, struct segment *s, uint32_t block, uint32_t blocks, const uint32_t *crcs);
 uint32_t pool_crc(const struct pool *p, const struct segment *s, uint32_t block);
+/* Of this block and those behind it in the segment; 0: not known, 1: 1 or 0. */
+const uint32_t *pool_crcs(const struct pool *p, const struct segment *s, uint32_t block);
 
 /* Flush every leg: all writes that completed before are durable afterwards (I2). */
 void pool_flush(struct pool *p, struct pool_io *io);

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SECTOR = 512, BLOCK_SECTORS = 8 };
+/* Joining CRCs is so much cheaper than reading the data for them. */
+enum { SECTOR = 512, BLOCK_SECTORS = 8, JOIN_GAIN = 16 };
 
 static const uint8_t zeroes[OBJECT_ALIGN] __attribute__((aligned(OBJECT_ALIGN)));
 
@@ -17,6 +18,7 @@ void build_free(struct build *b)
 	free(b->ext);
 	free(b->iov);
 	free(b->crc);
+	free(b->known);
 	free(b->header);
 	*b = (struct build){0};
 }
@@ -46,6 +48,7 @@ void build_begin(struct build *b, uint16_t flags)
 	b->crc_iov = 1;
 	b->crc_off = 0;
 	b->crc_done = 0;
+	b->nknown = 0;
 }
 
 int build_data(struct build *b, const void *mem, size_t len)
@@ -72,13 +75,26 @@ int build_extent(struct build *b, const struct object_extent *x)
 	return 0;
 }
 
-int build_add(struct build *b, const struct object_extent *x, const void *mem)
+/* Blocks [first, first + n) of the data have these CRCs. */
+static int note_crcs(struct build *b, uint64_t first, uint32_t n, const uint32_t *crcs)
+{
+	if (grow(&b->known, &b->known_cap, (uint32_t)first + n, sizeof(*b->known)) < 0)
+		return -ENOMEM;
+	memset(b->known + b->nknown, 0, (first - b->nknown) * sizeof(*b->known));
+	memcpy(b->known + first, crcs, n * sizeof(*crcs));
+	b->nknown = (uint32_t)first + n;
+	return 0;
+}
+
+int build_add_known(
+	struct build *b, const struct object_extent *x, const void *mem, const uint32_t *crcs)
 {
 	struct object_extent y = *x;
 	int rc = 0;
 
 	/* Readers refuse anything else. */
-	assert(!b->h.extents || x->lba >= b->ext[b->h.extents - 1].lba + b->ext[b->h.extents - 1].len);
+	assert(!b->h.extents ||
+		x->lba >= b->ext[b->h.extents - 1].lba + b->ext[b->h.extents - 1].len);
 	if (mem) {
 		uint64_t pad = (x->lba - b->data_sectors) % BLOCK_SECTORS;
 
@@ -86,10 +102,17 @@ int build_add(struct build *b, const struct object_extent *x, const void *mem)
 		if (pad && x->len >= BLOCK_SECTORS)
 			rc = build_data(b, zeroes, pad * SECTOR);
 		y.off = (uint32_t)b->data_sectors;
+		if (rc == 0 && crcs && y.off % BLOCK_SECTORS == 0 && x->len >= BLOCK_SECTORS)
+			rc = note_crcs(b, y.off / BLOCK_SECTORS, x->len / BLOCK_SECTORS, crcs);
 		if (rc == 0)
 			rc = build_data(b, mem, (size_t)x->len * SECTOR);
 	}
 	return rc < 0 ? rc : build_extent(b, &y);
+}
+
+int build_add(struct build *b, const struct object_extent *x, const void *mem)
+{
+	return build_add_known(b, x, mem, NULL);
 }
 
 static int pad_to_block(struct build *b)
@@ -97,6 +120,68 @@ static int pad_to_block(struct build *b)
 	uint64_t rest = b->data_sectors % BLOCK_SECTORS;
 
 	return rest ? build_data(b, zeroes, (BLOCK_SECTORS - rest) * SECTOR) : 0;
+}
+
+/* ---- CRCs ---- */
+
+/* The run of CRCs moves on over n bytes, at most to the end of this piece. */
+static void advance(struct build *b, uint64_t n)
+{
+	b->crc_done += n;
+	b->crc_off += n;
+	if (b->crc_off == b->iov[b->crc_iov].iov_len) {
+		b->crc_iov++;
+		b->crc_off = 0;
+	}
+}
+
+static uint64_t piece_left(const struct build *b, uint64_t most)
+{
+	uint64_t n = b->iov[b->crc_iov].iov_len - b->crc_off;
+
+	return n < most ? n : most;
+}
+
+/* Chunk i from the CRCs of its blocks, when all are known. */
+static bool join_chunk(struct build *b, uint32_t i, uint64_t bytes)
+{
+	uint64_t first = (uint64_t)i * (OBJECT_CRC_BYTES / CRC32C_BLOCK_BYTES),
+		 end = first + bytes / CRC32C_BLOCK_BYTES;
+	uint32_t crc = 0;
+
+	if (end > b->nknown)
+		return false;
+	for (uint64_t k = first; k < end; k++) {
+		if (b->known[k] <= 1)
+			return false;
+		crc = k == first ? b->known[k] : crc32c_append_block(crc, b->known[k]);
+	}
+	b->crc[i] = crc;
+	return true;
+}
+
+static void read_chunk(struct build *b, uint32_t i, uint64_t bytes)
+{
+	uint32_t crc = 0;
+
+	while (bytes) {
+		uint64_t n = piece_left(b, bytes);
+
+		crc = crc32c(crc, (const uint8_t *)b->iov[b->crc_iov].iov_base + b->crc_off, n);
+		advance(b, n);
+		bytes -= n;
+	}
+	b->crc[i] = crc;
+}
+
+static void skip_chunk(struct build *b, uint64_t bytes)
+{
+	while (bytes) {
+		uint64_t n = piece_left(b, bytes);
+
+		advance(b, n);
+		bytes -= n;
+	}
 }
 
 int build_crc(struct build *b, uint64_t budget_bytes)
@@ -109,20 +194,17 @@ int build_crc(struct build *b, uint64_t budget_bytes)
 	if (rc < 0 || grow(&b->crc, &b->crc_cap, b->h.chunks + 1, sizeof(*b->crc)) < 0)
 		return -ENOMEM;
 	while (b->crc_done < total && budget_bytes) {
-		const struct iovec *v = &b->iov[b->crc_iov];
-		uint64_t n = v->iov_len - b->crc_off, in_chunk = b->crc_done % OBJECT_CRC_BYTES;
-		uint32_t *crc = &b->crc[b->crc_done / OBJECT_CRC_BYTES];
+		uint64_t left = total - b->crc_done,
+			 bytes = left < OBJECT_CRC_BYTES ? left : OBJECT_CRC_BYTES, cost = bytes;
+		uint32_t i = (uint32_t)(b->crc_done / OBJECT_CRC_BYTES);
 
-		if (n > OBJECT_CRC_BYTES - in_chunk)
-			n = OBJECT_CRC_BYTES - in_chunk;
-		*crc = crc32c(in_chunk ? *crc : 0, (const uint8_t *)v->iov_base + b->crc_off, n);
-		b->crc_done += n;
-		b->crc_off += n;
-		if (b->crc_off == v->iov_len) {
-			b->crc_iov++;
-			b->crc_off = 0;
+		if (join_chunk(b, i, bytes)) {
+			skip_chunk(b, bytes);
+			cost = bytes / JOIN_GAIN;
+		} else {
+			read_chunk(b, i, bytes);
 		}
-		budget_bytes = budget_bytes > n ? budget_bytes - n : 0;
+		budget_bytes = budget_bytes > cost ? budget_bytes - cost : 0;
 	}
 	return b->crc_done == total;
 }

@@ -21,8 +21,10 @@ struct build {
 	uint32_t ext_cap;
 	struct iovec *iov;
 	uint32_t niov, iov_cap; /* niov counts the header's */
-	uint32_t *crc;
+	uint32_t *crc; /* of each OBJECT_CRC_BYTES of data */
 	uint32_t crc_cap;
+	uint32_t *known; /* of each 4 KiB block of data before block nknown; 0 or 1: not known */
+	uint32_t nknown, known_cap;
 	void *header;
 	uint32_t header_cap;
 	uint64_t data_sectors;
@@ -38,6 +40,11 @@ void build_begin(struct build *b, uint16_t flags);
 /* Append an extent; `mem` (NULL for zero and discard) is its data.  For a GC extent, old_* is where
  * it is. Data is placed so that a 4 KiB aligned LBA stays 4 KiB aligned in the object. */
 int build_add(struct build *b, const struct object_extent *x, const void *mem) MUST_CHECK;
+
+/* The same when the CRCs of the whole 4 KiB blocks that `mem` begins with are known already (as
+ * pool_crcs() gives them: 0 and 1 mean unknown): the data need not be read for them. */
+int build_add_known(struct build *b, const struct object_extent *x, const void *mem,
+	const uint32_t *crcs) MUST_CHECK;
 
 /* Data without an extent of its own yet (bulk load adds extents itself, not in data order). */
 int build_data(struct build *b, const void *mem, size_t len) MUST_CHECK;

@@ -486,14 +486,16 @@ static int lay_out_one(void *arg, const struct extent *e)
 	uint64_t fs = journal_frame_sectors(v->journal);
 	struct object_extent x = {.lba = e->lba, .len = (uint32_t)e->len, .kind = EXTENT_ZERO};
 	const uint8_t *mem = NULL;
+	const uint32_t *crcs = NULL;
 
 	if (e->place != EXTMAP_ZERO) {
 		const struct journal_hold *h = &o->holds[e->place / fs - v->building->first_frame];
 
 		x.kind = EXTENT_DATA;
 		mem = h->mem + e->place % fs * 512;
+		crcs = journal_crcs(v->journal, e->place);
 	}
-	return build_add(&o->b, &x, mem);
+	return build_add_known(&o->b, &x, mem, crcs);
 }
 
 static int lay_out(struct volume *v)
