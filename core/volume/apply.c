@@ -121,6 +121,8 @@ static void finish(struct volume *v, struct outgoing *o)
 	apply_done(v, o->b.h.seq, o->b.h.covers);
 	v->new_object_bytes += build_bytes(&o->b);
 	v->dirty_bytes -= o->client_bytes;
+	if (o->end_pos)
+		v->applied_pos = o->end_pos;
 	if (o->b.h.flags & OBJECT_FLAG_GC) {
 		v->stats.gc_bytes += o->b.h.data_bytes;
 		gc_applied(v);

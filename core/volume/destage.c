@@ -42,6 +42,7 @@ static struct batch *batch_new(struct volume *v)
 	b->n = 0;
 	b->data_bytes = 0;
 	b->any_frame = false;
+	b->end_pos = 0;
 	b->opened_ns = loop_now(v->loop);
 	b->next = NULL;
 	return b;
@@ -74,6 +75,7 @@ static int batch_add(struct volume *v, struct batch *b, const struct journal_ext
 		b->first_frame = x->pos / fs;
 	b->any_frame = true;
 	b->last_frame = x->pos / fs;
+	b->end_pos = x->pos + x->len;
 	return 0;
 }
 
@@ -243,6 +245,7 @@ struct outgoing *outgoing_new(struct volume *v)
 	o->applied = 0;
 	o->nholds = 0;
 	o->client_bytes = 0;
+	o->end_pos = 0;
 	o->next = NULL;
 	return o;
 }
@@ -511,6 +514,7 @@ static int put_built(struct volume *v)
 	int rc;
 
 	o->client_bytes = b->data_bytes;
+	o->end_pos = b->end_pos;
 	v->stats.batch_bytes += o->b.data_sectors * 512;
 	rc = outgoing_put(v, o, b->covers);
 	if (rc < 0)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "volume/victim.h"
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 static double greedy(const struct victim *c, uint64_t now_seq)
@@ -20,40 +22,80 @@ const struct victim_policy *victim_policy(const char *name)
 	return NULL;
 }
 
-/* Cheapest of c[from..n); ties go to the older. */
-static uint32_t cheapest(const struct victim_policy *p, const struct victim *c, uint32_t from,
-	uint32_t n, uint64_t now_seq)
+void victim_set_init(
+	struct victim_set *s, const struct victim_policy *p, uint64_t now_seq, uint32_t percent_max)
 {
-	uint32_t best = from;
-	double cost = p->cost(&c[from], now_seq);
-
-	for (uint32_t i = from + 1; i < n; i++) {
-		double x = p->cost(&c[i], now_seq);
-
-		if (x < cost || (x == cost && c[i].seq < c[best].seq)) {
-			best = i;
-			cost = x;
-		}
-	}
-	return best;
+	s->policy = p;
+	s->now_seq = now_seq;
+	s->percent_max = percent_max;
+	s->n = 0;
 }
 
-uint32_t victim_choose(const struct victim_policy *p, struct victim *c, uint32_t n,
-	uint64_t now_seq, uint64_t live_max, uint32_t max, uint32_t percent_max)
+/* Ties go to the older. */
+static bool dearer(const struct victim_cost *a, const struct victim_cost *b)
+{
+	return a->cost > b->cost || (a->cost == b->cost && a->v.seq > b->v.seq);
+}
+
+static void swap(struct victim_cost *a, struct victim_cost *b)
+{
+	struct victim_cost t = *a;
+
+	*a = *b;
+	*b = t;
+}
+
+static void sift_up(struct victim_set *s, uint32_t i)
+{
+	for (; i && dearer(&s->x[i], &s->x[(i - 1) / 2]); i = (i - 1) / 2)
+		swap(&s->x[i], &s->x[(i - 1) / 2]);
+}
+
+static void sift_down(struct victim_set *s)
+{
+	uint32_t i = 0, child;
+
+	while ((child = 2 * i + 1) < s->n) {
+		if (child + 1 < s->n && dearer(&s->x[child + 1], &s->x[child]))
+			child++;
+		if (!dearer(&s->x[child], &s->x[i]))
+			return;
+		swap(&s->x[child], &s->x[i]);
+		i = child;
+	}
+}
+
+void victim_set_offer(struct victim_set *s, const struct victim *v)
+{
+	struct victim_cost x = {.cost = s->policy->cost(v, s->now_seq), .v = *v};
+
+	if ((uint64_t)v->live_sectors * 100 > (uint64_t)v->data_sectors * s->percent_max)
+		return;
+	if (s->n < VICTIM_SET_MAX) {
+		s->x[s->n] = x;
+		sift_up(s, s->n++);
+	} else if (dearer(&s->x[0], &x)) {
+		s->x[0] = x;
+		sift_down(s);
+	}
+}
+
+static int by_cost(const void *a, const void *b)
+{
+	return dearer(a, b) ? 1 : -1;
+}
+
+uint32_t victim_set_pick(struct victim_set *s, uint64_t live_max)
 {
 	uint64_t live = 0;
-	uint32_t chosen = 0;
+	uint32_t n = 0;
 
-	while (chosen < n && chosen < max) {
-		uint32_t best = cheapest(p, c, chosen, n, now_seq);
-		struct victim v = c[best];
-
-		if ((uint64_t)v.live_sectors * 100 > (uint64_t)v.data_sectors * percent_max ||
-			(chosen && live + v.live_sectors > live_max))
+	if (s->n)
+		qsort(s->x, s->n, sizeof(s->x[0]), by_cost);
+	for (; n < s->n; n++) {
+		live += s->x[n].v.live_sectors;
+		if (n && live > live_max)
 			break;
-		live += v.live_sectors;
-		c[best] = c[chosen];
-		c[chosen++] = v;
 	}
-	return chosen;
+	return n;
 }

@@ -4,11 +4,15 @@
  *
  * greedy: the lowest share of live data first (Rosenblum & Ousterhout, "The Design and
  * Implementation of a Log-Structured File System", SOSP '91, section 3.4).
+ *
+ * A victim_set sees every object once and keeps the cheapest: one pass, however many there are.
  */
 #ifndef LSVD_VOLUME_VICTIM_H
 #define LSVD_VOLUME_VICTIM_H
 
 #include <stdint.h>
+
+enum { VICTIM_SET_MAX = 64 };
 
 struct victim {
 	uint32_t slot;
@@ -25,10 +29,25 @@ struct victim_policy {
 /* NULL: no such policy. */
 const struct victim_policy *victim_policy(const char *name);
 
-/* Reorder c[n] so that the chosen come first, and return how many: in order of cost, until their
- * live data would exceed live_max sectors (one is always allowed) or `max` are chosen; none that is
- * more than percent_max live. */
-uint32_t victim_choose(const struct victim_policy *p, struct victim *c, uint32_t n,
-	uint64_t now_seq, uint64_t live_max, uint32_t max, uint32_t percent_max);
+struct victim_set {
+	const struct victim_policy *policy;
+	uint64_t now_seq;
+	uint32_t percent_max;
+	uint32_t n;
+	struct victim_cost {
+		double cost;
+		struct victim v;
+	} x[VICTIM_SET_MAX]; /* a heap, the dearest on top, until victim_set_pick() */
+};
+
+/* None that is more than percent_max live is kept. */
+void victim_set_init(struct victim_set *s, const struct victim_policy *p, uint64_t now_seq,
+	uint32_t percent_max);
+
+void victim_set_offer(struct victim_set *s, const struct victim *v);
+
+/* Sort what was kept, the cheapest first (ties: the older), and return how many to collect: until
+ * their live data would exceed live_max sectors (one is always allowed). */
+uint32_t victim_set_pick(struct victim_set *s, uint64_t live_max);
 
 #endif

@@ -17,6 +17,7 @@ struct batch {
 	uint64_t data_bytes;
 	uint64_t covers; /* last record */
 	uint64_t first_frame, last_frame;
+	uint64_t end_pos; /* of the last data in the log; 0: none */
 	bool any_frame;
 	uint64_t opened_ns;
 	struct batch *next;
@@ -39,6 +40,7 @@ struct outgoing {
 	uint32_t nholds, holds_cap;
 	struct iovec probe; /* header read back after a doubtful PUT */
 	uint64_t client_bytes;
+	uint64_t end_pos; /* batch.end_pos */
 	struct outgoing *next;
 };
 
@@ -77,6 +79,7 @@ struct volume {
 	uint64_t next_seq, applied_seq;
 	uint64_t covers_put, covers_applied; /* journal records: assigned to objects; applied */
 	uint64_t acked;			     /* newest record handed over */
+	uint64_t applied_pos; /* data before it in the log is applied; 0: not known yet */
 
 	/* destage.c */
 	struct batch *open, *sealed, **sealed_tail, *free_batches;
