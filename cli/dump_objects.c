@@ -50,6 +50,51 @@ static void check_identity(struct dump *d, json_t *x, const struct dump_identity
 
 /* ---- superblock ---- */
 
+static void super_snapshots(json_t *x, const struct superblock *sb)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < sb->snapshots && i < SUPERBLOCK_SNAPSHOTS_MAX; i++) {
+		const struct superblock_snapshot *s = &sb->snapshot[i];
+		char name[SNAPSHOT_NAME_MAX + 1] = "";
+		json_t *j = json_object();
+
+		memcpy(name, s->name, SNAPSHOT_NAME_MAX);
+		dump_int(j, "id", s->id);
+		dump_text(j, "name", name);
+		dump_int(j, "size_sectors", s->size_sectors);
+		dump_int(j, "object_seq", s->object_seq);
+		dump_int(j, "epoch", s->epoch);
+		dump_int(j, "checkpoint", s->checkpoint);
+		dump_int(j, "checkpoint_epoch", s->checkpoint_epoch);
+		dump_time(j, "created", s->created_ns);
+		dump_int(j, "flags", s->flags);
+		json_array_append_new(list, j);
+	}
+	json_object_set_new(x, "snapshots", list);
+}
+
+static void super_bases(json_t *x, const struct superblock *sb)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < sb->bases && i < SUPERBLOCK_BASES_MAX; i++) {
+		const struct superblock_base *b = &sb->base[i];
+		char name[SUPERBLOCK_IMAGE_NAME_MAX + 1] = "";
+		json_t *j = json_object();
+
+		memcpy(name, b->name, SUPERBLOCK_IMAGE_NAME_MAX);
+		dump_uuid(j, "uuid", b->uuid);
+		dump_text(j, "name", name);
+		dump_int(j, "snapshot", b->snapshot);
+		dump_int(j, "object_seq", b->object_seq);
+		dump_int(j, "checkpoint", b->checkpoint);
+		dump_int(j, "checkpoint_epoch", b->checkpoint_epoch);
+		json_array_append_new(list, j);
+	}
+	json_object_set_new(x, "bases", list);
+}
+
 static void super_fields(json_t *x, const struct superblock *sb)
 {
 	char host[SUPERBLOCK_HOST_MAX + 1] = "";
@@ -77,6 +122,10 @@ static void super_fields(json_t *x, const struct superblock *sb)
 		json_array_append_new(list, e);
 	}
 	json_object_set_new(x, "epochs", list);
+	dump_int(x, "next_snapshot", sb->next_snapshot);
+	super_snapshots(x, sb);
+	super_bases(x, sb);
+	dump_int(x, "profile_base", sb->profile_base);
 }
 
 void dump_super(struct dump *d, struct dump_source *s)
@@ -254,6 +303,9 @@ static void checkpoint_fields(json_t *x, const struct checkpoint_header *h)
 	dump_int(x, "objects", h->objects);
 	dump_int(x, "removed", h->removed);
 	dump_int(x, "dirs", h->dirs);
+	dump_int(x, "deferred", h->deferred);
+	dump_int(x, "kept", h->kept);
+	dump_int(x, "slices", h->slices);
 }
 
 static void checkpoint_live_list(json_t *x, const uint8_t *buf, const struct checkpoint_header *h)
@@ -274,9 +326,28 @@ static void checkpoint_live_list(json_t *x, const uint8_t *buf, const struct che
 	json_object_set_new(x, "live_list", list);
 }
 
+static void checkpoint_kept_list(json_t *x, const uint8_t *buf, const struct checkpoint_header *h)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < h->kept; i++) {
+		struct checkpoint_kept k;
+		json_t *o = json_object();
+
+		checkpoint_get_kept(buf, h, i, &k);
+		dump_int(o, "number", k.x.number);
+		dump_int(o, "epoch", k.x.epoch);
+		dump_int(o, "meta_bytes", k.x.meta_bytes);
+		dump_int(o, "payload_bytes", k.x.payload_bytes);
+		dump_int(o, "died", k.died);
+		json_array_append_new(list, o);
+	}
+	json_object_set_new(x, "kept_list", list);
+}
+
 static void checkpoint_tables(json_t *x, const uint8_t *buf, const struct checkpoint_header *h)
 {
-	json_t *objects = json_array(), *removed = json_array();
+	json_t *objects = json_array(), *removed = json_array(), *deferred = json_array();
 
 	for (uint32_t i = 0; i < h->objects; i++) {
 		struct checkpoint_object o;
@@ -294,6 +365,19 @@ static void checkpoint_tables(json_t *x, const uint8_t *buf, const struct checkp
 	for (uint32_t i = 0; i < h->removed; i++)
 		json_array_append_new(
 			removed, json_integer((json_int_t)checkpoint_get_removed(buf, h, i)));
+	for (uint32_t i = 0; i < h->deferred; i++) {
+		struct checkpoint_deferred o;
+		json_t *j = json_object();
+
+		checkpoint_get_deferred(buf, h, i, &o);
+		dump_int(j, "seq", o.seq);
+		dump_int(j, "epoch", o.epoch);
+		dump_int(j, "died", o.died);
+		dump_int(j, "hdr_sectors", o.hdr_sectors);
+		dump_int(j, "data_sectors", o.data_sectors);
+		json_array_append_new(deferred, j);
+	}
+	json_object_set_new(x, "deferred_list", deferred);
 	json_object_set_new(x, "object_list", objects);
 	json_object_set_new(x, "removed_list", removed);
 }
@@ -327,6 +411,8 @@ static void dump_range(struct dump *d, struct dump_source *s, const struct check
 
 	snprintf(crc, sizeof(crc), "%08x", dir->crc);
 	dump_int(x, "range", dir->range);
+	dump_int(x, "piece", dir->piece);
+	dump_int(x, "halvings", dir->halvings);
 	dump_int(x, "number", dir->number);
 	dump_int(x, "offset_bytes", dir->offset_bytes);
 	dump_int(x, "extents", dir->extents);
@@ -369,6 +455,8 @@ static void checkpoint_body(struct dump *d, json_t *x, struct dump_source *s, ui
 		dump_err(d, x, rc, &e);
 	if (whole)
 		checkpoint_live_list(x, buf, h);
+	if (whole)
+		checkpoint_kept_list(x, buf, h);
 	if (whole && d->all)
 		checkpoint_tables(x, buf, h);
 	dump_emit(d, x);

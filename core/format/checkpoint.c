@@ -7,14 +7,18 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 enum {
-	VERSION = 1,
+	VERSION = 2,
+	VERSION_AT = 8,
 	CRC_AT = 12,
 	LIVE_BYTES = 32,
 	OBJECT_BYTES = 32,
 	REMOVED_BYTES = 8,
-	DIR_BYTES = 32
+	DIR_BYTES = 32,
+	DEFERRED_BYTES = 32,
+	KEPT_BYTES = 40
 };
 
 static const char magic[8] = "LSVDckpt";
@@ -38,9 +42,19 @@ static uint64_t dirs_at(const struct checkpoint_header *h)
 	return removed_at(h) + (uint64_t)h->removed * REMOVED_BYTES;
 }
 
-static uint64_t end_at(const struct checkpoint_header *h)
+static uint64_t deferred_at(const struct checkpoint_header *h)
 {
 	return dirs_at(h) + (uint64_t)h->dirs * DIR_BYTES;
+}
+
+static uint64_t kept_at(const struct checkpoint_header *h)
+{
+	return deferred_at(h) + (uint64_t)h->deferred * DEFERRED_BYTES;
+}
+
+static uint64_t end_at(const struct checkpoint_header *h)
+{
+	return kept_at(h) + (uint64_t)h->kept * KEPT_BYTES;
 }
 
 uint64_t checkpoint_meta_bytes(const struct checkpoint_header *h)
@@ -66,38 +80,67 @@ static void put_fixed(struct writer *w, const struct checkpoint_header *h)
 	put_u32(w, h->objects);
 	put_u32(w, h->removed);
 	put_u32(w, h->dirs);
-	put_zeroes(w, 24);
+	put_u32(w, h->deferred);
+	put_u32(w, h->kept);
+	put_u32(w, h->slices);
+	put_zeroes(w, 12);
 }
 
-void checkpoint_encode(const struct checkpoint_header *h, const struct checkpoint_live *live,
-	const struct checkpoint_object *objects, const uint64_t *removed,
-	const struct checkpoint_dir *dirs, void *buf)
+static void put_live(struct writer *w, const struct checkpoint_live *x)
+{
+	put_u64(w, x->number);
+	put_u64(w, x->epoch);
+	put_u64(w, x->meta_bytes);
+	put_u64(w, x->payload_bytes);
+}
+
+static void put_object(struct writer *w, const struct checkpoint_object *x)
+{
+	put_u64(w, x->seq);
+	put_u64(w, x->epoch);
+	put_u32(w, x->hdr_sectors);
+	put_u32(w, x->data_sectors);
+	put_u32(w, x->live_sectors);
+	put_u32(w, x->flags);
+}
+
+static void put_dir(struct writer *w, const struct checkpoint_dir *x)
+{
+	put_u64(w, block_tag(x->range << x->halvings | x->piece, (uint8_t)x->halvings));
+	put_u64(w, x->number);
+	put_u64(w, x->offset_bytes);
+	put_u32(w, x->extents);
+	put_u32(w, x->crc);
+}
+
+static void put_deferred(struct writer *w, const struct checkpoint_deferred *x)
+{
+	put_u64(w, x->seq);
+	put_u64(w, x->epoch);
+	put_u64(w, x->died);
+	put_u32(w, x->hdr_sectors);
+	put_u32(w, x->data_sectors);
+}
+
+void checkpoint_encode(
+	const struct checkpoint_header *h, const struct checkpoint_sections *s, void *buf)
 {
 	struct writer w = writer_of(buf, h->meta_bytes);
 
 	put_fixed(&w, h);
-	for (uint32_t i = 0; i < h->live; i++) {
-		put_u64(&w, live[i].number);
-		put_u64(&w, live[i].epoch);
-		put_u64(&w, live[i].meta_bytes);
-		put_u64(&w, live[i].payload_bytes);
-	}
-	for (uint32_t i = 0; i < h->objects; i++) {
-		put_u64(&w, objects[i].seq);
-		put_u64(&w, objects[i].epoch);
-		put_u32(&w, objects[i].hdr_sectors);
-		put_u32(&w, objects[i].data_sectors);
-		put_u32(&w, objects[i].live_sectors);
-		put_u32(&w, objects[i].flags);
-	}
+	for (uint32_t i = 0; i < h->live; i++)
+		put_live(&w, &s->live[i]);
+	for (uint32_t i = 0; i < h->objects; i++)
+		put_object(&w, &s->objects[i]);
 	for (uint32_t i = 0; i < h->removed; i++)
-		put_u64(&w, removed[i]);
-	for (uint32_t i = 0; i < h->dirs; i++) {
-		put_u64(&w, dirs[i].range);
-		put_u64(&w, dirs[i].number);
-		put_u64(&w, dirs[i].offset_bytes);
-		put_u32(&w, dirs[i].extents);
-		put_u32(&w, dirs[i].crc);
+		put_u64(&w, s->removed[i]);
+	for (uint32_t i = 0; i < h->dirs; i++)
+		put_dir(&w, &s->dirs[i]);
+	for (uint32_t i = 0; i < h->deferred; i++)
+		put_deferred(&w, &s->deferred[i]);
+	for (uint32_t i = 0; i < h->kept; i++) {
+		put_live(&w, &s->kept[i].x);
+		put_u64(&w, s->kept[i].died);
 	}
 	assert(!w.bad);
 	put_zeroes(&w, (size_t)(w.end - w.p));
@@ -111,6 +154,7 @@ int checkpoint_decode_fixed(const void *buf, size_t len, struct checkpoint_heade
 
 	if (rc < 0)
 		return rc;
+	memset(h, 0, sizeof(*h));
 	get_zeroes(&r, 2);
 	reader_take(&r, 4);
 	get_bytes(&r, h->uuid, 16);
@@ -125,9 +169,20 @@ int checkpoint_decode_fixed(const void *buf, size_t len, struct checkpoint_heade
 	h->objects = get_u32(&r);
 	h->removed = get_u32(&r);
 	h->dirs = get_u32(&r);
-	get_zeroes(&r, 24);
-	if (r.bad || h->meta_bytes != checkpoint_meta_bytes(h) ||
-		h->meta_bytes > CHECKPOINT_META_MAX || h->payload_bytes > CHECKPOINT_PAYLOAD_MAX ||
+	h->deferred = h->kept = h->slices = 0;
+	if (len > VERSION_AT && ((const uint8_t *)buf)[VERSION_AT] > 1) {
+		h->deferred = get_u32(&r);
+		h->kept = get_u32(&r);
+		h->slices = get_u32(&r);
+		get_zeroes(&r, 12);
+	} else {
+		get_zeroes(&r, 24);
+		/* Version 1 listed all or nothing. */
+		h->slices = h->full_number == h->number ? CHECKPOINT_ALL_SLICES : 0;
+	}
+	if (r.bad || h->slices & ~(uint32_t)CHECKPOINT_ALL_SLICES ||
+		h->meta_bytes != checkpoint_meta_bytes(h) || h->meta_bytes > CHECKPOINT_META_MAX ||
+		h->payload_bytes > CHECKPOINT_PAYLOAD_MAX ||
 		h->payload_bytes % CHECKPOINT_EXTENT_BYTES || !h->live || !h->full_number ||
 		h->full_number > h->number)
 		return err_set(e, -EUCLEAN, "checkpoint: impossible values");
@@ -139,16 +194,21 @@ static struct reader section(const void *buf, uint64_t at, uint32_t i, size_t si
 	return reader_of((const uint8_t *)buf + at + (uint64_t)i * size, size);
 }
 
+static void get_live(struct reader *r, struct checkpoint_live *x)
+{
+	x->number = get_u64(r);
+	x->epoch = get_u64(r);
+	x->meta_bytes = get_u64(r);
+	x->payload_bytes = get_u64(r);
+}
+
 void checkpoint_get_live(
 	const void *buf, const struct checkpoint_header *h, uint32_t i, struct checkpoint_live *x)
 {
 	struct reader r = section(buf, live_at(), i, LIVE_BYTES);
 
 	(void)h;
-	x->number = get_u64(&r);
-	x->epoch = get_u64(&r);
-	x->meta_bytes = get_u64(&r);
-	x->payload_bytes = get_u64(&r);
+	get_live(&r, x);
 }
 
 void checkpoint_get_object(
@@ -175,12 +235,37 @@ void checkpoint_get_dir(
 	const void *buf, const struct checkpoint_header *h, uint32_t i, struct checkpoint_dir *x)
 {
 	struct reader r = section(buf, dirs_at(h), i, DIR_BYTES);
+	uint64_t place = get_u64(&r);
 
-	x->range = get_u64(&r);
+	x->halvings = block_kind(place);
+	/* The shift is checked with the entry; until then it must not be undefined. */
+	x->range = block_untag(place) >> (x->halvings & 31);
+	x->piece = (uint32_t)(block_untag(place) & ((1u << (x->halvings & 31)) - 1));
 	x->number = get_u64(&r);
 	x->offset_bytes = get_u64(&r);
 	x->extents = get_u32(&r);
 	x->crc = get_u32(&r);
+}
+
+void checkpoint_get_deferred(const void *buf, const struct checkpoint_header *h, uint32_t i,
+	struct checkpoint_deferred *x)
+{
+	struct reader r = section(buf, deferred_at(h), i, DEFERRED_BYTES);
+
+	x->seq = get_u64(&r);
+	x->epoch = get_u64(&r);
+	x->died = get_u64(&r);
+	x->hdr_sectors = get_u32(&r);
+	x->data_sectors = get_u32(&r);
+}
+
+void checkpoint_get_kept(
+	const void *buf, const struct checkpoint_header *h, uint32_t i, struct checkpoint_kept *x)
+{
+	struct reader r = section(buf, kept_at(h), i, KEPT_BYTES);
+
+	get_live(&r, &x->x);
+	x->died = get_u64(&r);
 }
 
 void checkpoint_put_extent(void *at, const struct checkpoint_extent *x)
@@ -205,6 +290,12 @@ void checkpoint_get_extent(const void *at, struct checkpoint_extent *x)
 
 /* ---- checking ---- */
 
+static bool live_sized(const struct checkpoint_live *x)
+{
+	return x->payload_bytes <= CHECKPOINT_PAYLOAD_MAX && x->meta_bytes <= CHECKPOINT_META_MAX &&
+	       x->meta_bytes >= CHECKPOINT_FIXED_BYTES;
+}
+
 /* Numbers rise, and the last is this one. */
 static bool lives_possible(const void *buf, const struct checkpoint_header *h)
 {
@@ -213,13 +304,18 @@ static bool lives_possible(const void *buf, const struct checkpoint_header *h)
 
 	for (uint32_t i = 0; i < h->live; i++) {
 		checkpoint_get_live(buf, h, i, &x);
-		if (x.number <= before || x.payload_bytes > CHECKPOINT_PAYLOAD_MAX ||
-			x.meta_bytes > CHECKPOINT_META_MAX || x.meta_bytes < CHECKPOINT_FIXED_BYTES)
+		if (x.number <= before || !live_sized(&x))
 			return false;
 		before = x.number;
 	}
 	return x.number == h->number && x.epoch == h->epoch && x.meta_bytes == h->meta_bytes &&
 	       x.payload_bytes == h->payload_bytes;
+}
+
+static bool sectors_possible(uint32_t hdr_sectors, uint32_t data_sectors)
+{
+	return hdr_sectors && hdr_sectors <= OBJECT_HEADER_MAX / 512 &&
+	       data_sectors <= OBJECT_DATA_MAX / 512;
 }
 
 static bool objects_possible(const void *buf, const struct checkpoint_header *h)
@@ -228,9 +324,9 @@ static bool objects_possible(const void *buf, const struct checkpoint_header *h)
 
 	for (uint32_t i = 0; i < h->objects; i++) {
 		checkpoint_get_object(buf, h, i, &x);
-		if (!x.seq || x.seq > h->object_seq || !x.hdr_sectors ||
-			x.hdr_sectors > OBJECT_HEADER_MAX / 512 ||
-			x.data_sectors > OBJECT_DATA_MAX / 512 || x.live_sectors > x.data_sectors ||
+		if (!x.seq || x.seq > h->object_seq ||
+			!sectors_possible(x.hdr_sectors, x.data_sectors) ||
+			x.live_sectors > x.data_sectors ||
 			x.flags & ~(uint32_t)CHECKPOINT_OBJECT_FLAGS)
 			return false;
 	}
@@ -239,6 +335,8 @@ static bool objects_possible(const void *buf, const struct checkpoint_header *h)
 
 static bool dirs_possible(const void *buf, const struct checkpoint_header *h)
 {
+	/* Version 1 knew no halves. */
+	uint32_t halvings = ((const uint8_t *)buf)[VERSION_AT] > 1 ? CHECKPOINT_HALVINGS_MAX : 0;
 	struct checkpoint_dir x;
 
 	for (uint32_t i = 0; i < h->dirs; i++) {
@@ -246,8 +344,34 @@ static bool dirs_possible(const void *buf, const struct checkpoint_header *h)
 
 		checkpoint_get_dir(buf, h, i, &x);
 		len = (uint64_t)x.extents * CHECKPOINT_EXTENT_BYTES;
-		if (!x.number || x.number > h->number || x.offset_bytes > CHECKPOINT_PAYLOAD_MAX ||
+		if (x.halvings > halvings || !x.number || x.number > h->number ||
+			x.offset_bytes > CHECKPOINT_PAYLOAD_MAX ||
 			(x.number == h->number && x.offset_bytes + len > h->payload_bytes))
+			return false;
+	}
+	return true;
+}
+
+static bool deferred_possible(const void *buf, const struct checkpoint_header *h)
+{
+	struct checkpoint_deferred x;
+
+	for (uint32_t i = 0; i < h->deferred; i++) {
+		checkpoint_get_deferred(buf, h, i, &x);
+		if (!x.seq || x.died <= x.seq || x.died > h->object_seq + 1 ||
+			!sectors_possible(x.hdr_sectors, x.data_sectors))
+			return false;
+	}
+	return true;
+}
+
+static bool kept_possible(const void *buf, const struct checkpoint_header *h)
+{
+	struct checkpoint_kept x;
+
+	for (uint32_t i = 0; i < h->kept; i++) {
+		checkpoint_get_kept(buf, h, i, &x);
+		if (!x.x.number || x.died <= x.x.number || x.died > h->number || !live_sized(&x.x))
 			return false;
 	}
 	return true;
@@ -269,6 +393,7 @@ int checkpoint_decode(const void *buf, size_t len, const uint8_t uuid[16], uint6
 		return err_set(
 			e, -EUCLEAN, "checkpoint %" PRIu64 ": of another volume or number", number);
 	if (!lives_possible(buf, h) || !objects_possible(buf, h) || !dirs_possible(buf, h) ||
+		!deferred_possible(buf, h) || !kept_possible(buf, h) ||
 		!block_is_zero((const uint8_t *)buf + end_at(h), h->meta_bytes - end_at(h)))
 		return err_set(e, -EUCLEAN, "checkpoint %" PRIu64 ": impossible entries", number);
 	return 0;

@@ -4,9 +4,10 @@
  *
  * The LBA space is cut into ranges.  A checkpoint holds the whole contents of every range that
  * changed (payload), the directory entries of these ranges, the objects that came and went, and the
- * list of checkpoint objects still needed.  A *full* one lists every range and every object
- * instead, so a reader starts at the newest full one and applies those after it.  Cost follows what
- * changed.
+ * lists of checkpoint objects still needed.  A range with many extents is halved, some times over,
+ * and its pieces are saved alone.  So that a reader need not go back to the first, each checkpoint
+ * also lists one of 16 slices of all ranges and objects, in turn; a reader starts at `full_number`,
+ * since which every slice was listed.  Cost follows what changed.
  *
  *   meta (meta_bytes, a multiple of 4096, one CRC) | payload (each range with its own CRC)
  *
@@ -28,15 +29,24 @@
 
 enum { CHECKPOINT_FIXED_BYTES = 128, CHECKPOINT_EXTENT_BYTES = 24, CHECKPOINT_ALIGN = 4096 };
 enum { CHECKPOINT_OBJECT_FLAGS = 7 }; /* as in map/objmap.h */
+enum { CHECKPOINT_SLICES = 16, CHECKPOINT_ALL_SLICES = (1 << CHECKPOINT_SLICES) - 1 };
+enum { CHECKPOINT_HALVINGS_MAX = 16 };
+
+/* In which slice a range, or an object, is listed. */
+static inline uint32_t checkpoint_slice(uint64_t range_or_seq)
+{
+	return range_or_seq / 64 % CHECKPOINT_SLICES;
+}
 
 struct checkpoint_header {
 	uint8_t uuid[16];
 	uint64_t epoch, number; /* number: rises by one over the volume's life */
-	uint64_t full_number;	/* the newest full one at or before this */
+	uint64_t full_number;	/* reading begins here: each slice was listed since */
 	uint64_t object_seq;	/* the maps as after this object */
 	uint64_t covers;	/* and so after this journal record */
 	uint64_t meta_bytes, payload_bytes;
-	uint32_t live, objects, removed, dirs; /* counts of the sections, in this order */
+	uint32_t live, objects, removed, dirs, deferred, kept; /* counts of the sections */
+	uint32_t slices; /* listed wholly in this one, a bit each */
 };
 
 struct checkpoint_live { /* a checkpoint object still needed; numbers rise, this one is last */
@@ -48,9 +58,35 @@ struct checkpoint_object { /* an object that is in the table now */
 	uint32_t hdr_sectors, data_sectors, live_sectors, flags;
 };
 
-struct checkpoint_dir { /* where a range's contents are; extents 0: the range is empty */
+/* Where the contents of a piece of a range are: of 2^halvings pieces of equal length.  With another
+ * number of halvings than before all that was known of the range is void.  extents 0: empty */
+struct checkpoint_dir {
 	uint64_t range, number, offset_bytes; /* in the payload of that checkpoint */
 	uint32_t extents, crc;
+	uint32_t piece, halvings;
+};
+
+/* An object that left the table, but that snapshots need: those before `died` and not before it. */
+struct checkpoint_deferred {
+	uint64_t seq, epoch;
+	uint64_t died; /* nothing pointed to it after this object */
+	uint32_t hdr_sectors, data_sectors;
+};
+
+/* A checkpoint object that is not live any more, but that snapshots need. */
+struct checkpoint_kept {
+	struct checkpoint_live x;
+	uint64_t died; /* the first checkpoint that did not need it */
+};
+
+/* The sections as they are encoded. */
+struct checkpoint_sections {
+	const struct checkpoint_live *live;
+	const struct checkpoint_object *objects;
+	const uint64_t *removed; /* from the table, or of the deferred; comes before both */
+	const struct checkpoint_dir *dirs;
+	const struct checkpoint_deferred *deferred;
+	const struct checkpoint_kept *kept;
 };
 
 struct checkpoint_extent {
@@ -61,9 +97,8 @@ struct checkpoint_extent {
 uint64_t checkpoint_meta_bytes(const struct checkpoint_header *h);
 
 /* Encode meta into buf[h->meta_bytes]. */
-void checkpoint_encode(const struct checkpoint_header *h, const struct checkpoint_live *live,
-	const struct checkpoint_object *objects, const uint64_t *removed,
-	const struct checkpoint_dir *dirs, void *buf);
+void checkpoint_encode(
+	const struct checkpoint_header *h, const struct checkpoint_sections *s, void *buf);
 
 /* Decode the fixed part only (to learn meta_bytes).  No CRC is checked yet, but sizes are bounded.
  * -EUCLEAN, -EPROTO. */
@@ -84,6 +119,10 @@ void checkpoint_get_object(const void *buf, const struct checkpoint_header *h, u
 uint64_t checkpoint_get_removed(const void *buf, const struct checkpoint_header *h, uint32_t i);
 void checkpoint_get_dir(
 	const void *buf, const struct checkpoint_header *h, uint32_t i, struct checkpoint_dir *x);
+void checkpoint_get_deferred(const void *buf, const struct checkpoint_header *h, uint32_t i,
+	struct checkpoint_deferred *x);
+void checkpoint_get_kept(
+	const void *buf, const struct checkpoint_header *h, uint32_t i, struct checkpoint_kept *x);
 
 /* One extent of a payload. */
 void checkpoint_put_extent(void *at, const struct checkpoint_extent *x);

@@ -6,6 +6,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static const struct {
@@ -201,7 +203,48 @@ static void make_object(struct sample *x, uint64_t *s, uint16_t flags)
 	object_encode(h, x->oext, x->crc, x->bytes);
 }
 
-static void make_superblock(struct sample *x, uint64_t *s)
+static void draw_name(uint64_t *s, char *name, size_t max, uint64_t unique)
+{
+	int n = snprintf(name, max, "%" PRIu64 "-", unique);
+
+	for (size_t i = (size_t)n, end = i + below(s, max - i); i < end; i++)
+		name[i] = (char)('a' + below(s, 26));
+}
+
+static void make_snapshots(struct superblock *sb, uint64_t *s)
+{
+	uint64_t seq = sb->epoch[0].first_seq - 1, checkpoint = sb->checkpoint;
+
+	sb->snapshots = (uint32_t)below(s, below(s, 8) ? 5 : SUPERBLOCK_SNAPSHOTS_MAX + 1);
+	for (uint32_t i = 0; i < sb->snapshots; i++) {
+		struct superblock_snapshot *x = &sb->snapshot[i];
+
+		sb->next_snapshot += below(s, 3);
+		x->id = sb->next_snapshot++;
+		x->size_sectors = 1 + below(s, BLOCK_LBA_MAX);
+		x->object_seq = number(s);
+		x->epoch = number(s);
+		x->checkpoint = below(s, checkpoint + 1);
+		x->checkpoint_epoch = number(s);
+		x->created_ns = number(s);
+		x->flags = (uint32_t)below(s, SNAPSHOT_FLAGS + 1);
+		draw_name(s, x->name, sizeof(x->name), i);
+	}
+	sb->bases = (uint32_t)below(s, below(s, 4) ? 3 : SUPERBLOCK_BASES_MAX + 1);
+	for (uint32_t i = sb->bases; i-- > 0;) {
+		struct superblock_base *x = &sb->base[i];
+
+		draw_bytes(s, x->uuid, 16);
+		x->snapshot = 1 + number(s) / 2;
+		x->object_seq = seq = below(s, seq + 1);
+		x->checkpoint = checkpoint = below(s, checkpoint + 1);
+		x->checkpoint_epoch = number(s);
+		draw_name(s, x->name, sizeof(x->name), i);
+	}
+	sb->profile_base = (uint32_t)below(s, sb->bases + 1);
+}
+
+static void make_superblock(struct sample *x, uint64_t *s, unsigned version)
 {
 	struct superblock *sb = x->superblock = zeroed(1, sizeof(*sb));
 	uint64_t epoch = below(s, 5), seq = 1 + below(s, 5);
@@ -226,14 +269,59 @@ static void make_superblock(struct sample *x, uint64_t *s)
 		epoch += 1 + below(s, 3);
 		seq += below(s, 2) * number(s) / 4096;
 	}
+	sb->next_snapshot = 1;
+	if (version > 1)
+		make_snapshots(sb, s);
 	bytes_of(x, SUPERBLOCK_BYTES);
 	x->len = superblock_encode(sb, x->bytes);
 	x->bytes = realloc(x->bytes, x->len);
 }
 
-static void make_checkpoint(struct sample *x, uint64_t *s)
+static void make_deferred(struct sample *x, uint64_t *s)
 {
 	struct checkpoint_header *h = &x->checkpoint;
+
+	x->deferred = zeroed(h->deferred, sizeof(*x->deferred));
+	for (uint32_t i = 0; i < h->deferred; i++) {
+		struct checkpoint_deferred *d = &x->deferred[i];
+
+		d->seq = 1 + below(s, h->object_seq);
+		d->epoch = number(s);
+		d->died = d->seq + 1 + below(s, h->object_seq + 1 - d->seq);
+		d->hdr_sectors = (uint32_t)(8 * (1 + below(s, 20)));
+		d->data_sectors = (uint32_t)(8 * below(s, 4096));
+	}
+	x->kept = zeroed(h->kept, sizeof(*x->kept));
+	for (uint32_t i = 0; i < h->kept; i++) {
+		struct checkpoint_kept *k = &x->kept[i];
+
+		k->x = (struct checkpoint_live){.number = 1 + below(s, h->number - 1),
+			.epoch = number(s),
+			.meta_bytes = 4096 * (1 + below(s, 100)),
+			.payload_bytes = below(s, 1000) * CHECKPOINT_EXTENT_BYTES};
+		k->died = k->x.number + 1 + below(s, h->number - k->x.number);
+	}
+	for (uint32_t i = 0; i < h->dirs; i++) {
+		x->dirs[i].halvings = (uint32_t)below(s, CHECKPOINT_HALVINGS_MAX + 1);
+		x->dirs[i].piece = (uint32_t)below(s, 1u << x->dirs[i].halvings);
+	}
+}
+
+static struct checkpoint_sections sections(const struct sample *x)
+{
+	return (struct checkpoint_sections){.live = x->live,
+		.objects = x->objects,
+		.removed = x->removed,
+		.dirs = x->dirs,
+		.deferred = x->deferred,
+		.kept = x->kept};
+}
+
+static void make_checkpoint(struct sample *x, uint64_t *s, unsigned version)
+{
+	struct checkpoint_header *h = &x->checkpoint;
+	struct checkpoint_sections all;
+	uint64_t more = *s ^ 0x5555555555555555;
 
 	draw_bytes(s, h->uuid, 16);
 	h->live = (uint32_t)(1 + below(s, 6));
@@ -246,6 +334,12 @@ static void make_checkpoint(struct sample *x, uint64_t *s)
 	h->object_seq = 1 + number(s) / 2;
 	h->covers = number(s);
 	h->payload_bytes = below(s, 10000) * CHECKPOINT_EXTENT_BYTES;
+	h->slices = h->full_number == h->number ? CHECKPOINT_ALL_SLICES : 0;
+	if (version > 1) {
+		h->deferred = (uint32_t)below(&more, 40);
+		h->kept = (uint32_t)below(&more, 10);
+		h->slices = (uint32_t)below(&more, CHECKPOINT_ALL_SLICES + 1);
+	}
 	h->meta_bytes = checkpoint_meta_bytes(h);
 	x->live = zeroed(h->live, sizeof(*x->live));
 	for (uint32_t i = 0; i < h->live; i++)
@@ -280,8 +374,45 @@ static void make_checkpoint(struct sample *x, uint64_t *s)
 		d->offset_bytes = below(s, extents - d->extents + 1) * CHECKPOINT_EXTENT_BYTES;
 		d->crc = (uint32_t)draw(s);
 	}
+	if (version > 1)
+		make_deferred(x, &more);
 	bytes_of(x, h->meta_bytes);
-	checkpoint_encode(h, x->live, x->objects, x->removed, x->dirs, x->bytes);
+	all = sections(x);
+	checkpoint_encode(h, &all, x->bytes);
+}
+
+/* ---- older versions ---- */
+
+unsigned sample_versions(enum sample_kind kind)
+{
+	return kind == SAMPLE_SUPERBLOCK || kind == SAMPLE_CHECKPOINT ? 2 : 1;
+}
+
+/* The bytes of the newest version, of contents that version 1 knew, become those of version 1. */
+static void downgrade(enum sample_kind kind, uint8_t *b, size_t len)
+{
+	size_t at = kind == SAMPLE_SUPERBLOCK ? 192 : 104,
+	       end = kind == SAMPLE_SUPERBLOCK ? 240 : 128;
+
+	memset(b + at, 0, end - at);
+	b[8] = 1;
+	block_seal(b, len, about[kind].crc_at);
+}
+
+void sample_make_version(struct sample *x, enum sample_kind kind, uint64_t seed, unsigned version)
+{
+	uint64_t s = (seed + 1) * 0x9E3779B97F4A7C15ull | 1;
+
+	if (version == sample_versions(kind)) {
+		sample_make(x, kind, seed);
+		return;
+	}
+	*x = (struct sample){.kind = kind};
+	if (kind == SAMPLE_SUPERBLOCK)
+		make_superblock(x, &s, version);
+	else
+		make_checkpoint(x, &s, version);
+	downgrade(kind, x->bytes, x->len);
 }
 
 void sample_make(struct sample *x, enum sample_kind kind, uint64_t seed)
@@ -306,11 +437,11 @@ void sample_make(struct sample *x, enum sample_kind kind, uint64_t seed)
 		make_object(x, &s, OBJECT_FLAG_GC);
 		break;
 	case SAMPLE_SUPERBLOCK:
-		make_superblock(x, &s);
+		make_superblock(x, &s, 2);
 		break;
 	case SAMPLE_CHECKPOINT:
 	default:
-		make_checkpoint(x, &s);
+		make_checkpoint(x, &s, 2);
 	}
 }
 
@@ -320,6 +451,7 @@ void sample_free(struct sample *x)
 		free(x->superblock);
 	free(x->rext), free(x->oext), free(x->crc);
 	free(x->live), free(x->objects), free(x->removed), free(x->dirs);
+	free(x->deferred), free(x->kept);
 	free(x->bytes);
 }
 
@@ -411,12 +543,15 @@ static int again_superblock(struct sample *x, const uint8_t *b, size_t len)
 		return rc;
 	bytes_of(x, SUPERBLOCK_BYTES);
 	x->len = superblock_encode(x->superblock, x->bytes);
+	if (b[8] == 1)
+		downgrade(x->kind, x->bytes, x->len);
 	return 0;
 }
 
 static int again_checkpoint(struct sample *x, const uint8_t *b, size_t len)
 {
 	struct checkpoint_header *h = &x->checkpoint, fixed;
+	struct checkpoint_sections all;
 	int rc = checkpoint_decode_fixed(b, len, &fixed, NULL);
 
 	if (rc == 0)
@@ -427,6 +562,8 @@ static int again_checkpoint(struct sample *x, const uint8_t *b, size_t len)
 	x->objects = zeroed(h->objects, sizeof(*x->objects));
 	x->removed = zeroed(h->removed, sizeof(*x->removed));
 	x->dirs = zeroed(h->dirs, sizeof(*x->dirs));
+	x->deferred = zeroed(h->deferred, sizeof(*x->deferred));
+	x->kept = zeroed(h->kept, sizeof(*x->kept));
 	for (uint32_t i = 0; i < h->live; i++)
 		checkpoint_get_live(b, h, i, &x->live[i]);
 	for (uint32_t i = 0; i < h->objects; i++)
@@ -435,8 +572,15 @@ static int again_checkpoint(struct sample *x, const uint8_t *b, size_t len)
 		x->removed[i] = checkpoint_get_removed(b, h, i);
 	for (uint32_t i = 0; i < h->dirs; i++)
 		checkpoint_get_dir(b, h, i, &x->dirs[i]);
+	for (uint32_t i = 0; i < h->deferred; i++)
+		checkpoint_get_deferred(b, h, i, &x->deferred[i]);
+	for (uint32_t i = 0; i < h->kept; i++)
+		checkpoint_get_kept(b, h, i, &x->kept[i]);
 	bytes_of(x, h->meta_bytes);
-	checkpoint_encode(h, x->live, x->objects, x->removed, x->dirs, x->bytes);
+	all = sections(x);
+	checkpoint_encode(h, &all, x->bytes);
+	if (b[8] == 1)
+		downgrade(x->kind, x->bytes, x->len);
 	return 0;
 }
 
@@ -517,10 +661,10 @@ void sample_fuzz(enum sample_kind kind, const uint8_t *data, size_t len)
 	assert(b);
 	memcpy(b, data, len);
 	memcpy(b, about[kind].magic, 8);
-	b[8] = 1;
 	b[9] = 0;
 	n = sealed_bytes(kind, b, len);
-	if (n >= 96) {
+	for (unsigned v = 1; n >= 96 && v <= sample_versions(kind); v++) {
+		b[8] = (uint8_t)v;
 		block_seal(b, n, about[kind].crc_at);
 		fuzz_one(kind, b, len);
 	}

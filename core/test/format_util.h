@@ -42,6 +42,8 @@ struct sample {
 	struct checkpoint_object *objects;
 	uint64_t *removed;
 	struct checkpoint_dir *dirs;
+	struct checkpoint_deferred *deferred;
+	struct checkpoint_kept *kept;
 	uint8_t *bytes;
 	size_t len;
 };
@@ -52,6 +54,10 @@ size_t sample_crc_at(enum sample_kind kind);
 bool sample_is_block(enum sample_kind kind);
 
 void sample_make(struct sample *s, enum sample_kind kind, uint64_t seed);
+/* The same of an older version, in its bytes; sample_versions() is the newest. */
+void sample_make_version(
+	struct sample *s, enum sample_kind kind, uint64_t seed, unsigned version);
+unsigned sample_versions(enum sample_kind kind);
 void sample_free(struct sample *s);
 
 /* Decode bytes[len] as what `s` is, where `s` belongs. */

@@ -111,6 +111,19 @@ TEST(objects_come_back_field_by_field)
 	}
 }
 
+static void same_snapshot(const struct superblock_snapshot *a, const struct superblock_snapshot *b)
+{
+	assert_int_equal(a->id, b->id);
+	assert_int_equal(a->size_sectors, b->size_sectors);
+	assert_int_equal(a->object_seq, b->object_seq);
+	assert_int_equal(a->epoch, b->epoch);
+	assert_int_equal(a->checkpoint, b->checkpoint);
+	assert_int_equal(a->checkpoint_epoch, b->checkpoint_epoch);
+	assert_int_equal(a->created_ns, b->created_ns);
+	assert_int_equal(a->flags, b->flags);
+	assert_memory_equal(a->name, b->name, sizeof(a->name));
+}
+
 TEST(headers_and_superblocks_come_back_field_by_field)
 {
 	struct superblock *sb = malloc(sizeof(*sb));
@@ -164,6 +177,15 @@ TEST(headers_and_superblocks_come_back_field_by_field)
 		assert_int_equal(sb->epochs, x.superblock->epochs);
 		assert_memory_equal(
 			sb->epoch, x.superblock->epoch, sb->epochs * sizeof(sb->epoch[0]));
+		assert_int_equal(sb->next_snapshot, x.superblock->next_snapshot);
+		assert_int_equal(sb->profile_base, x.superblock->profile_base);
+		assert_int_equal(sb->snapshots, x.superblock->snapshots);
+		assert_int_equal(sb->bases, x.superblock->bases);
+		for (uint32_t k = 0; k < sb->snapshots; k++)
+			same_snapshot(&sb->snapshot[k], &x.superblock->snapshot[k]);
+		for (uint32_t k = 0; k < sb->bases; k++)
+			assert_memory_equal(
+				&sb->base[k], &x.superblock->base[k], sizeof(sb->base[k]));
 		sample_free(&x);
 	}
 	free(sb);
@@ -201,6 +223,18 @@ TEST(checkpoints_come_back_field_by_field)
 
 			checkpoint_get_dir(x.bytes, &h, k, &d);
 			assert_memory_equal(&d, &x.dirs[k], sizeof(d));
+		}
+		for (uint32_t k = 0; k < h.deferred; k++) {
+			struct checkpoint_deferred d;
+
+			checkpoint_get_deferred(x.bytes, &h, k, &d);
+			assert_memory_equal(&d, &x.deferred[k], sizeof(d));
+		}
+		for (uint32_t k = 0; k < h.kept; k++) {
+			struct checkpoint_kept d;
+
+			checkpoint_get_kept(x.bytes, &h, k, &d);
+			assert_memory_equal(&d, &x.kept[k], sizeof(d));
 		}
 		sample_free(&x);
 	}
@@ -334,36 +368,72 @@ TEST(what_belongs_elsewhere_is_refused)
 	sample_free(&x);
 }
 
-/* ---- golden files: core/test/golden/KIND-v1-SEED.bin, only ever added ---- */
+/* ---- golden files: core/test/golden/KIND-vVERSION-SEED.bin, only ever added ---- */
+
+/* False: not run from the top of the tree. */
+static bool golden(enum sample_kind kind, unsigned version, uint64_t seed)
+{
+	struct sample x;
+	char path[100];
+	uint8_t *got;
+	FILE *fp;
+
+	sample_make_version(&x, kind, seed, version);
+	snprintf(path, sizeof(path), "core/test/golden/%s-v%u-%d.bin", sample_name(kind), version,
+		(int)seed);
+	fp = fopen(path, "rb");
+	if (!fp && getenv("GOLDEN_WRITE")) {
+		fp = fopen(path, "w+b");
+		assert_int_equal(fwrite(x.bytes, 1, x.len, fp), x.len);
+		rewind(fp);
+	}
+	if (!fp) {
+		sample_free(&x);
+		return false;
+	}
+	got = malloc(x.len + 1);
+	assert_int_equal(fread(got, 1, x.len + 1, fp), x.len);
+	fclose(fp);
+	assert_memory_equal(got, x.bytes, x.len);
+	assert_int_equal(decode(&x, got, x.len), 0);
+	free(got);
+	sample_free(&x);
+	return true;
+}
 
 TEST(golden_files_read_and_write_the_same)
 {
 	for (int kind = 0; kind < SAMPLES; kind++)
-		for (uint64_t seed = 1; seed <= 2; seed++) {
-			struct sample x;
-			char path[100];
-			uint8_t *got;
-			FILE *fp;
+		for (unsigned v = 1; v <= sample_versions((enum sample_kind)kind); v++)
+			for (uint64_t seed = 1; seed <= 2; seed++)
+				if (!golden((enum sample_kind)kind, v, seed))
+					SKIP("run from the top of the tree");
+}
 
-			sample_make(&x, (enum sample_kind)kind, seed);
-			snprintf(path, sizeof(path), "core/test/golden/%s-v1-%d.bin",
-				sample_name(x.kind), (int)seed);
-			fp = fopen(path, "rb");
-			if (!fp && getenv("GOLDEN_WRITE")) {
-				fp = fopen(path, "w+b");
-				assert_int_equal(fwrite(x.bytes, 1, x.len, fp), x.len);
-				rewind(fp);
-			}
-			if (!fp) {
-				sample_free(&x);
-				SKIP("run from the top of the tree");
-			}
-			got = malloc(x.len + 1);
-			assert_int_equal(fread(got, 1, x.len + 1, fp), x.len);
-			fclose(fp);
-			assert_memory_equal(got, x.bytes, x.len);
-			assert_int_equal(decode(&x, got, x.len), 0);
-			free(got);
-			sample_free(&x);
-		}
+/* What version 1 wrote is all there, and what it did not know is as if it had never been. */
+TEST(version_1_means_the_same)
+{
+	struct superblock *sb = malloc(sizeof(*sb));
+
+	for (uint64_t seed = 1; seed <= 50; seed++) {
+		struct checkpoint_header h;
+		struct sample x;
+
+		sample_make_version(&x, SAMPLE_SUPERBLOCK, seed, 1);
+		assert_int_equal(x.bytes[8], 1);
+		assert_int_equal(superblock_decode(x.bytes, x.len, sb, NULL), 0);
+		assert_int_equal(sb->checkpoint, x.superblock->checkpoint);
+		assert_int_equal(sb->snapshots + sb->bases + sb->profile_base, 0);
+		assert_int_equal(sb->next_snapshot, 1);
+		sample_free(&x);
+		sample_make_version(&x, SAMPLE_CHECKPOINT, seed, 1);
+		assert_int_equal(checkpoint_decode(x.bytes, x.len, x.checkpoint.uuid,
+					 x.checkpoint.epoch, x.checkpoint.number, &h, NULL),
+			0);
+		assert_memory_equal(&h, &x.checkpoint, sizeof(h));
+		assert_int_equal(h.deferred + h.kept, 0);
+		assert_int_equal(h.slices, h.full_number == h.number ? CHECKPOINT_ALL_SLICES : 0);
+		sample_free(&x);
+	}
+	free(sb);
 }

@@ -70,10 +70,10 @@ TEST(magic_and_version)
 		for (size_t i = 0; i < 8; i++)
 			assert_int_equal(with(&x, i, 1, '?'), -EUCLEAN);
 		REFUSED(8, 2, 0);
-		assert_int_equal(with(&x, 8, 2, 2), -EPROTO);
+		assert_int_equal(with(&x, 8, 2, sample_versions(x.kind) + 1), -EPROTO);
 		assert_int_equal(with(&x, 8, 2, 0xffff), -EPROTO);
 		/* A newer version is said to be newer even though its layout is unknown. */
-		poke(&x, 8, 2, 2);
+		poke(&x, 8, sample_versions(x.kind) + 1, 2);
 		x.bytes[40] ^= 1;
 		assert_int_equal(decode(&x, x.bytes, x.len), -EPROTO);
 		sample_free(&x);
@@ -287,8 +287,16 @@ static void small_superblock(struct sample *x)
 		.size_sectors = 1 << 21,
 		.range_sectors = 8192,
 		.host = "host",
+		.checkpoint = 9,
 		.epochs = 2,
-		.epoch = {{4, 1}, {6, 10}}};
+		.epoch = {{4, 5}, {6, 10}},
+		.next_snapshot = 4,
+		.snapshots = 2,
+		.snapshot = {{.id = 1, .size_sectors = 8, .checkpoint = 9, .name = "a"},
+			{.id = 3, .size_sectors = 8, .checkpoint = 2, .name = "b"}},
+		.bases = 2,
+		.base = {{.snapshot = 1, .object_seq = 2, .checkpoint = 1, .name = "old"},
+			{.snapshot = 1, .object_seq = 4, .checkpoint = 3, .name = "older"}}};
 	*x = (struct sample){.kind = SAMPLE_SUPERBLOCK, .superblock = sb};
 	x->bytes = malloc(SUPERBLOCK_BYTES);
 	x->len = superblock_encode(sb, x->bytes);
@@ -297,15 +305,16 @@ static void small_superblock(struct sample *x)
 
 TEST(fields_of_a_superblock)
 {
-	enum { EPOCHS = 240 };
+	enum { EPOCHS = 240, SNAPS = EPOCHS + 32, BASES = SNAPS + 256 };
 	struct sample x;
 
 	small_superblock(&x);
-	assert_int_equal(x.len, EPOCHS + 2 * 16);
+	assert_int_equal(x.len, BASES + 2 * 128);
 	reserved(&x, 10, 12);
 	reserved(&x, 165, 168);
 	reserved(&x, 180, 184);
-	reserved(&x, 192, 240);
+	reserved(&x, 212, 240);
+	reserved(&x, SNAPS + 60, SNAPS + 64);
 	REFUSED(32, 8, 0); /* size */
 	ACCEPTED(32, 8, 1ull << 40);
 	REFUSED(32, 8, (1ull << 40) + 1);
@@ -332,6 +341,57 @@ TEST(fields_of_a_superblock)
 	ACCEPTED(EPOCHS + 8, 8, 10);
 	REFUSED(EPOCHS, 8, 6); /* so do epochs */
 	REFUSED(EPOCHS, 8, 7);
+	REFUSED(192, 8, 0); /* next_snapshot */
+	REFUSED(192, 8, 3);
+	ACCEPTED(192, 8, UINT64_MAX);
+	REFUSED(200, 4, 1); /* snapshots, bases */
+	REFUSED(200, 4, UINT32_MAX);
+	REFUSED(204, 4, 3);
+	REFUSED(204, 4, UINT32_MAX);
+	ACCEPTED(208, 4, 2); /* profile_base */
+	REFUSED(208, 4, 3);
+	REFUSED(SNAPS, 8, 0); /* ids rise */
+	REFUSED(SNAPS, 8, 3);
+	REFUSED(SNAPS + 8, 8, 0);
+	REFUSED(SNAPS + 8, 8, (1ull << 40) + 1);
+	REFUSED(SNAPS + 32, 8, 10); /* a checkpoint there cannot be yet */
+	ACCEPTED(SNAPS + 56, 4, SNAPSHOT_AUTO);
+	REFUSED(SNAPS + 56, 4, 2);
+	REFUSED(SNAPS + 64, 1, 0); /* names: not empty, their own, and nothing after them */
+	REFUSED(SNAPS + 64, 1, 'b');
+	REFUSED(SNAPS + 64, 1, '@');
+	REFUSED(SNAPS + 64, 1, '.');
+	REFUSED(SNAPS + 66, 1, 'x');
+	REFUSED(SNAPS + 127, 1, 'x');
+	REFUSED(BASES + 16, 8, 0);
+	REFUSED(BASES + 24, 8, 5); /* bases come in order */
+	REFUSED(BASES + 32, 8, 4);
+	REFUSED(BASES + 128 + 24, 8, 5); /* and before our own objects */
+	REFUSED(BASES + 128 + 32, 8, 10);
+	REFUSED(BASES + 48, 1, 0);
+	REFUSED(BASES + 52, 1, 'x');
+	sample_free(&x);
+}
+
+TEST(whose_object_and_checkpoint_it_is)
+{
+	struct sample x;
+	const struct superblock *sb;
+
+	small_superblock(&x);
+	sb = x.superblock;
+	assert_ptr_equal(superblock_base_of_object(sb, 1), &sb->base[0]);
+	assert_ptr_equal(superblock_base_of_object(sb, 2), &sb->base[0]);
+	assert_ptr_equal(superblock_base_of_object(sb, 3), &sb->base[1]);
+	assert_ptr_equal(superblock_base_of_object(sb, 4), &sb->base[1]);
+	assert_null(superblock_base_of_object(sb, 5));
+	assert_ptr_equal(superblock_base_of_checkpoint(sb, 1), &sb->base[0]);
+	assert_ptr_equal(superblock_base_of_checkpoint(sb, 3), &sb->base[1]);
+	assert_null(superblock_base_of_checkpoint(sb, 4));
+	assert_ptr_equal(superblock_snapshot(sb, "b"), &sb->snapshot[1]);
+	assert_null(superblock_snapshot(sb, "c"));
+	assert_true(snapshot_name_ok("a.b_c-9"));
+	assert_false(snapshot_name_ok(".a") || snapshot_name_ok("a/b") || snapshot_name_ok(""));
 	sample_free(&x);
 }
 
@@ -357,6 +417,15 @@ static void small_checkpoint(struct sample *x)
 	static const struct checkpoint_dir dirs[2] = {
 		{.range = 4, .number = 5, .offset_bytes = 24, .extents = 1, .crc = 1},
 		{.range = 2, .number = 4, .offset_bytes = 4096, .extents = 90, .crc = 2}};
+	static const struct checkpoint_deferred deferred[1] = {
+		{.seq = 4, .epoch = 1, .died = 8, .hdr_sectors = 8, .data_sectors = 64}};
+	static const struct checkpoint_kept kept[1] = {
+		{.x = {.number = 2, .epoch = 1, .meta_bytes = 4096}, .died = 4}};
+	struct checkpoint_sections all = {.objects = objects,
+		.removed = removed,
+		.dirs = dirs,
+		.deferred = deferred,
+		.kept = kept};
 	struct checkpoint_header h = {.uuid = "ckpt's volume",
 		.epoch = 2,
 		.number = 5,
@@ -367,27 +436,50 @@ static void small_checkpoint(struct sample *x)
 		.live = 2,
 		.objects = 2,
 		.removed = 1,
-		.dirs = 2};
+		.dirs = 2,
+		.deferred = 1,
+		.kept = 1};
 	struct checkpoint_live live[2] = {{.number = 4, .epoch = 1, .meta_bytes = 4096}};
 
 	h.meta_bytes = checkpoint_meta_bytes(&h);
 	live[1] = (struct checkpoint_live){5, 2, h.meta_bytes, 48};
 	*x = (struct sample){.kind = SAMPLE_CHECKPOINT, .checkpoint = h, .len = h.meta_bytes};
 	x->bytes = malloc(x->len);
-	checkpoint_encode(&h, live, objects, removed, dirs, x->bytes);
+	all.live = live;
+	checkpoint_encode(&h, &all, x->bytes);
 	assert_int_equal(decode(x, x->bytes, x->len), 0);
 }
 
 TEST(fields_of_a_checkpoint)
 {
 	enum { LIVE = CHECKPOINT_FIXED_BYTES, OBJ = LIVE + 64, REM = OBJ + 64, DIR = REM + 8 };
+	enum { DEF = DIR + 64, KEPT = DEF + 32 };
 	struct sample x;
 
 	small_checkpoint(&x);
 	assert_int_equal(x.len, 4096);
 	reserved(&x, 10, 12);
-	reserved(&x, 104, 128);
-	reserved(&x, DIR + 64, 4096);
+	reserved(&x, 116, 128);
+	reserved(&x, KEPT + 40, 4096);
+	REFUSED(104, 4, UINT32_MAX); /* deferred, kept */
+	REFUSED(108, 4, UINT32_MAX);
+	ACCEPTED(112, 4, 0xffff); /* slices */
+	REFUSED(112, 4, 0x10000);
+	ACCEPTED(DIR, 8, 16ull << 56 | 0x123456); /* halvings */
+	REFUSED(DIR, 8, 17ull << 56 | 4);
+	REFUSED(DEF, 8, 0);
+	REFUSED(DEF, 8, 8);
+	REFUSED(DEF + 16, 8, 4); /* died */
+	ACCEPTED(DEF + 16, 8, 10);
+	REFUSED(DEF + 16, 8, 11);
+	REFUSED(DEF + 24, 4, 0);
+	REFUSED(DEF + 28, 4, OBJECT_DATA_MAX / 512 + 1);
+	REFUSED(KEPT, 8, 0);
+	REFUSED(KEPT, 8, 4);
+	REFUSED(KEPT + 16, 8, 64);
+	REFUSED(KEPT + 32, 8, 2); /* died */
+	ACCEPTED(KEPT + 32, 8, 5);
+	REFUSED(KEPT + 32, 8, 6);
 	REFUSED(48, 8, 0); /* full_number */
 	REFUSED(48, 8, 6);
 	REFUSED(72, 8, 8192); /* meta_bytes */

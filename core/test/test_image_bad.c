@@ -152,9 +152,9 @@ TEST(a_superblock_that_is_none)
 	IE_SAYS(e, try_open(e, 0), -EBADMSG, "checksum");
 	IE_SAYS(e, lsvd_image_create(e->ctx, e->url, 512, e->why), -EEXIST, "exists already");
 	flip(path, 40);
+	overwrite(path, "\x09\x00", 2, 8);
+	IE_SAYS(e, try_open(e, 0), -EPROTO, "version 9");
 	overwrite(path, "\x02\x00", 2, 8);
-	IE_SAYS(e, try_open(e, 0), -EPROTO, "version 2");
-	overwrite(path, "\x01\x00", 2, 8);
 	assert_int_equal(truncate(path, 100), 0);
 	IE_SAYS(e, try_open(e, 0), -EBADMSG, "superblock");
 	assert_int_equal(truncate(path, 0), 0);
@@ -319,7 +319,7 @@ TEST(damaged_checkpoints_are_refused)
 	flip(path, st.st_size - 8);
 	overwrite(path, "\x09\x00", 2, 8);
 	IE_SAYS(e, try_open(e, 0), -EPROTO, "version 9");
-	overwrite(path, "\x01\x00", 2, 8);
+	overwrite(path, "\x02\x00", 2, 8);
 	snprintf(away, sizeof(away), "%s/ckpt", e->dir);
 	assert_int_equal(rename(path, away), 0);
 	IE_SAYS(e, try_open(e, LSVD_OPEN_READONLY), -ENOENT, "ckpt");

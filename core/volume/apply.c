@@ -19,7 +19,7 @@ static void lost(void *arg, const struct extent *e)
 
 	objmap_live(v->objects, slot, -(int64_t)e->len);
 	if (objmap_get(v->objects, slot)->live_sectors == 0)
-		checkpoint_object_dead(v, slot);
+		checkpoint_object_dead(v, slot, v->applied_seq + 1);
 }
 
 static int map_insert(struct volume *v, uint32_t slot, uint64_t lba, uint64_t len, uint32_t off)
@@ -110,7 +110,7 @@ void apply_done(struct volume *v, uint64_t seq, uint64_t covers)
 	/* Nothing of it is live (all overwritten, or only zeroes): gone with the next checkpoint.
 	 */
 	if (objmap_get(v->objects, slot)->live_sectors == 0)
-		checkpoint_object_dead(v, slot);
+		checkpoint_object_dead(v, slot, seq);
 }
 
 static void finish(struct volume *v, struct outgoing *o)
@@ -133,6 +133,7 @@ static void finish(struct volume *v, struct outgoing *o)
 	if (v->pressed)
 		destage_press(v);
 	destage_check_drains(v);
+	snapshots_due(v);
 	checkpoint_maybe(v);
 	gc_maybe(v);
 }
@@ -144,7 +145,7 @@ static void apply_some(struct loop_task *t)
 	uint32_t end;
 	int rc = 0;
 
-	if (!o || !o->durable || v->failed)
+	if (!o || !o->durable || v->failed || (v->apply_held && !o->applied))
 		return;
 	if (o->applied == 0)
 		rc = apply_object(v, &o->b.h, &o->slot);

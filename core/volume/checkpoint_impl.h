@@ -1,17 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* checkpoint_impl.h - the checkpointer's state, for checkpoint.c, load.c and superblock.c. */
+/* checkpoint_impl.h - the checkpointer's state, for checkpoint.c, tables.c, load.c, snapshot.c and
+ * superblock.c. */
 #ifndef LSVD_VOLUME_CHECKPOINT_IMPL_H
 #define LSVD_VOLUME_CHECKPOINT_IMPL_H
 
+#include "volume/deferred.h"
+#include "volume/ranges.h"
 #include "volume/volume_impl.h"
 
-enum { CHECKPOINTS_MAX = 512, DELETES_MAX = 8 };
+enum { CHECKPOINTS_MAX = 1 << 16, DELETES_MAX = 8 };
 
 enum ckpt_state { CKPT_IDLE, CKPT_ENCODING, CKPT_PUTTING, CKPT_SWAPPING, CKPT_DELETING };
 
 struct live_checkpoint {
 	struct checkpoint_live x;
 	uint64_t live_bytes; /* of its payload: ranges whose latest copy it is */
+	bool fold;	     /* its ranges are written again, so that it can go */
+};
+
+struct dead_object {
+	uint32_t slot;
+	uint64_t died; /* the object that took its last sector */
 };
 
 struct doomed_req {
@@ -39,35 +48,38 @@ struct swapper {
 struct checkpointer {
 	struct volume *v;
 	enum ckpt_state state;
-	uint64_t range_sectors, nranges, ranges_max; /* nranges never shrinks */
-	bool wanted;				     /* start one after the object being applied */
-	uint64_t *dirty, *pending; /* bitmaps by range */
-	uint64_t npending, scan;   /* scan: word of `pending` */
-	struct range_dir *dir;
-	uint64_t number,
-		full_number;  /* of the newest durable one, and of the full one it builds on */
-	uint64_t last_number; /* the highest ever used */
+	bool wanted; /* start one after the object being applied */
+	struct ranges ranges;
+	uint64_t number, full_number; /* of the newest durable one, and where reading it begins */
+	uint64_t last_number;	      /* the highest ever used */
 	uint64_t last_bytes;
-	struct live_checkpoint live[CHECKPOINTS_MAX];
-	uint32_t nlive;
+	uint64_t slice_at[CHECKPOINT_SLICES]; /* the newest that listed each slice */
+	struct live_checkpoint *live;	      /* numbers rise */
+	uint32_t nlive, live_cap;
+	struct deferred def;
 
 	uint64_t *added; /* object seqs since the last checkpoint */
 	uint32_t nadded, added_cap;
-	uint32_t *dead; /* slots with nothing live */
+	struct dead_object *dead; /* nothing of them is live */
 	uint32_t ndead, dead_cap;
 	uint64_t dead_bytes;
 
 	/* the one being made */
 	struct checkpoint_header cur;
-	bool full;
+	bool complete; /* the next one lists all slices */
+	bool release;  /* some of the deferred may not be needed any more */
+	uint64_t scan; /* word of `pending` */
 	struct checkpoint_object *objects;
 	uint32_t nobjects, objects_cap;
 	uint64_t *removed;
 	uint32_t nremoved, removed_cap;
 	struct checkpoint_dir *dirs;
 	uint32_t ndirs, dirs_cap;
+	struct checkpoint_deferred *deferred;
+	uint32_t ndeferred, deferred_cap;
 	uint8_t *payload;
 	size_t payload_len, payload_cap;
+	uint32_t *count; /* for ranges_best_cut */
 	void *meta;
 	struct loop_task task;
 	struct store_req req;
@@ -77,6 +89,12 @@ struct checkpointer {
 	uint32_t tries;
 	bool in_store;
 	char name[STORE_NAME_MAX];
+
+	/* the snapshots there will be with it */
+	struct superblock_snapshot *snapshot;
+	uint32_t nsnapshots;
+	uint64_t next_snapshot;
+	struct volume_snapshot *joined; /* requests that it settles */
 
 	struct object_ref *doomed; /* to delete once it is durable */
 	uint32_t ndoomed, doomed_cap, deleting;
@@ -89,5 +107,32 @@ struct checkpointer {
 
 /* Room for the ranges of so many sectors; never less than before. */
 int checkpoint_resize(struct volume *v, uint64_t size_sectors) MUST_CHECK;
+
+/* ---- tables.c: what goes into a checkpoint ---- */
+
+/* Room for one more element in a growing array. */
+int tables_room(void *array, uint32_t n, uint32_t *cap, size_t size) MUST_CHECK;
+/* Choose slices, take the changes of the tables and begin with the ranges.  -ENOMEM. */
+int tables_begin(struct volume *v) MUST_CHECK;
+/* Encode what is pending of range r; about how much work it was. */
+uint32_t tables_encode_range(struct volume *v, uint64_t r);
+/* All ranges are encoded: directory, lists, meta.  -ENOMEM. */
+int tables_finish(struct volume *v) MUST_CHECK;
+/* It is durable, and named. */
+void tables_commit(struct volume *v);
+struct live_checkpoint *tables_find_live(struct checkpointer *c, uint64_t number);
+
+/* ---- load.c ---- */
+
+/* Take the maps of a checkpoint into v, which has none yet; number 0: they are empty. */
+int load_checkpoint(struct volume *v, uint64_t number, uint64_t epoch, struct checkpoint_header *h,
+	struct err *e) MUST_CHECK;
+
+/* ---- snapshot.c ---- */
+
+/* A checkpoint begins: which requests does it settle, and what snapshots are there then? */
+void snapshots_join(struct volume *v);
+/* It is durable, and v->sb names it (0), or never will be. */
+void snapshots_settle(struct volume *v, int status);
 
 #endif

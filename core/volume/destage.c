@@ -215,6 +215,12 @@ static void aged(struct loop_timer *t)
 	}
 }
 
+void destage_seal(struct volume *v)
+{
+	seal(v);
+	destage_kick(v);
+}
+
 void destage_press(struct volume *v)
 {
 	/* The journal's writers wait: whatever is there goes now, however small, unless more is

@@ -278,10 +278,10 @@ static enum needed judge(const struct fsck *f, const char *s, uint64_t *epoch)
 	uint32_t slot;
 
 	*epoch = UINT64_MAX;
-	if (!strcmp(s, "super"))
+	if (!strcmp(s, "super") || !strcmp(s, "clones"))
 		return NEEDED;
 	if (!strcmp(s, "profile"))
-		return f->sb->profile_bytes ? NEEDED : ORPHAN;
+		return f->sb->profile_bytes && !f->sb->profile_base ? NEEDED : ORPHAN;
 	if (fsck_parse_checkpoint(s, epoch, &n))
 		return fsck_has_checkpoint(f, *epoch, n)
 			       ? NEEDED
@@ -289,7 +289,8 @@ static enum needed judge(const struct fsck *f, const char *s, uint64_t *epoch)
 	if (!fsck_parse_object(s, epoch, &n))
 		return STRAY;
 	slot = objmap_find(f->objects, n);
-	if (slot != OBJMAP_NONE && objmap_get(f->objects, slot)->epoch == *epoch)
+	if ((slot != OBJMAP_NONE && objmap_get(f->objects, slot)->epoch == *epoch) ||
+		deferred_has(&f->def, *epoch, n))
 		return NEEDED;
 	return judge_epoch(f, *epoch, n > f->applied_seq);
 }
@@ -401,6 +402,7 @@ static void fini(struct fsck *f)
 		extmap_free(f->map);
 	if (f->objects)
 		objmap_free(f->objects);
+	deferred_fini(&f->def);
 	free(f->ckpt);
 	free(f->dir);
 	free(f->known);
@@ -432,7 +434,7 @@ static int attempt(const struct fsck_params *p, struct fsck_report *r, struct er
 	f.sb = calloc(1, sizeof(*f.sb));
 	f.map = extmap_new();
 	f.objects = objmap_new();
-	rc = f.sb && f.map && f.objects ? check_all(&f, e) : -ENOMEM;
+	rc = deferred_init(&f.def) == 0 && f.sb && f.map && f.objects ? check_all(&f, e) : -ENOMEM;
 	if (rc == 0 && fsck_has_problems(r))
 		rc = changed(&f, e);
 	if (rc == 1)

@@ -8,6 +8,7 @@
 #include "format/superblock.h"
 #include "map/extmap.h"
 #include "map/objmap.h"
+#include "volume/deferred.h"
 #include "volume/fsck.h"
 
 enum { FSCK_HEADER_FIRST_BYTES = 64 << 10 };
@@ -41,6 +42,12 @@ struct fsck_target {
 	bool bad;
 };
 
+/* An entry of the directory. */
+struct fsck_dir {
+	struct checkpoint_dir d;
+	uint32_t order; /* in which they were listed */
+};
+
 struct fsck {
 	const struct fsck_params *p;
 	struct fsck_report *r;
@@ -52,10 +59,11 @@ struct fsck {
 
 	struct extmap *map;
 	struct objmap *objects;
+	struct deferred def; /* what only snapshots need */
 	struct fsck_checkpoint *ckpt;
 	uint32_t nckpt;
-	struct checkpoint_dir *dir; /* by range */
-	uint64_t ndirs;
+	struct fsck_dir *dir; /* as they were listed; later what of it counts */
+	uint32_t ndirs, dirs_cap;
 	struct fsck_known *known; /* by slot */
 	uint32_t nknown;
 	uint64_t full_number, object_seq, covers;

@@ -11,6 +11,7 @@
  */
 #include "volume/fsck_impl.h"
 
+#include "format/block.h"
 #include "sys/crc.h"
 #include "volume/volume_impl.h"
 
@@ -20,9 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WINDOW_BYTES = 8 << 20, LIVE_MAX = 1 << 16 };
-
-static const uint64_t ranges_max = 1ull << 26;
+enum { WINDOW_BYTES = 8 << 20, LIVE_MAX = 1 << 16, PIECE_SECTORS_MIN = 64 };
 
 /* ---- metas ---- */
 
@@ -30,6 +29,8 @@ static const uint64_t ranges_max = 1ull << 26;
 static int read_meta(struct fsck *f, const char *name, uint64_t epoch, uint64_t number,
 	struct checkpoint_header *h, uint8_t **meta, uint64_t *size)
 {
+	const struct superblock_base *base = superblock_base_of_checkpoint(f->sb, number);
+	const uint8_t *uuid = base ? base->uuid : f->sb->uuid;
 	uint8_t fixed[CHECKPOINT_FIXED_BYTES];
 	struct err e = {.msg = ""};
 	int64_t n = fsck_get(f, name, 0, fixed, sizeof(fixed), size, &e);
@@ -45,7 +46,7 @@ static int read_meta(struct fsck *f, const char *name, uint64_t epoch, uint64_t 
 	if (rc == 0) {
 		n = fsck_get(f, name, 0, *meta, h->meta_bytes, NULL, &e);
 		rc = n < 0 ? (int)n
-			   : checkpoint_decode(*meta, (size_t)n, f->sb->uuid, epoch, number, h, &e);
+			   : checkpoint_decode(*meta, (size_t)n, uuid, epoch, number, h, &e);
 	}
 	if (rc == 0)
 		return 0;
@@ -65,7 +66,7 @@ bool fsck_has_checkpoint(const struct fsck *f, uint64_t epoch, uint64_t number)
 {
 	const struct fsck_checkpoint *c = find_checkpoint(f, number);
 
-	return c && c->x.epoch == epoch;
+	return (c && c->x.epoch == epoch) || deferred_keeps(&f->def, epoch, number);
 }
 
 /* The list of checkpoints still needed: rising, and up to the newest. */
@@ -90,6 +91,25 @@ static int take_live(
 	fsck_find(f, FSCK_ERROR, FSCK_STRUCTURE, name, CHECKPOINT_FIXED_BYTES,
 		"the list of checkpoints still needed is impossible");
 	return 1;
+}
+
+static bool of_base(const struct fsck *f, uint64_t number)
+{
+	return superblock_base_of_checkpoint(f->sb, number) != NULL;
+}
+
+/* Those that only snapshots need. */
+static int take_kept(struct fsck *f, const uint8_t *meta, const struct checkpoint_header *h)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < h->kept && !of_base(f, h->number); i++) {
+		struct checkpoint_kept k;
+
+		checkpoint_get_kept(meta, h, i, &k);
+		rc = deferred_keep(&f->def, &k);
+	}
+	return rc;
 }
 
 /* ---- object table ---- */
@@ -129,9 +149,10 @@ static int take_object(struct fsck *f, const char *name, const struct checkpoint
 	uint32_t i, const struct checkpoint_object *x)
 {
 	uint32_t slot = objmap_find(f->objects, x->seq);
+	bool base = superblock_base_of_object(f->sb, x->seq) != NULL;
 	int rc = 0;
 
-	if (x->seq > h->object_seq || x->epoch > h->epoch || !x->hdr_sectors ||
+	if (x->seq > h->object_seq || (!base && x->epoch > h->epoch) || !x->hdr_sectors ||
 		x->hdr_sectors % 8 || x->data_sectors % 8 || x->live_sectors > x->data_sectors ||
 		x->flags & ~(uint32_t)OBJECT_FLAGS ||
 		(slot != OBJMAP_NONE &&
@@ -167,6 +188,7 @@ static int take_objects(
 		slot = objmap_find(f->objects, checkpoint_get_removed(meta, h, i));
 		if (slot != OBJMAP_NONE)
 			objmap_remove(f->objects, slot);
+		deferred_drop(&f->def, checkpoint_get_removed(meta, h, i));
 	}
 	for (uint32_t i = 0; rc == 0 && i < h->objects; i++) {
 		struct checkpoint_object x;
@@ -174,48 +196,109 @@ static int take_objects(
 		checkpoint_get_object(meta, h, i, &x);
 		rc = take_object(f, name, h, i, &x);
 	}
+	/* What a base keeps is its own affair. */
+	for (uint32_t i = 0; rc == 0 && i < h->deferred && !of_base(f, h->number); i++) {
+		struct checkpoint_deferred x;
+
+		checkpoint_get_deferred(meta, h, i, &x);
+		rc = deferred_add(&f->def, &x);
+	}
 	return rc;
+}
+
+/* An object cannot be in the table and deferred; and what is deferred must be needed. */
+static void check_deferred(struct fsck *f)
+{
+	char name[STORE_NAME_MAX];
+
+	for (uint32_t s = objmap_next(f->def.objects, 0); s != OBJMAP_NONE;
+		s = objmap_next(f->def.objects, s + 1)) {
+		struct checkpoint_deferred x;
+
+		deferred_get(&f->def, s, &x);
+		volume_object_name(name, f->p->name, x.epoch, x.seq);
+		if (objmap_find(f->objects, x.seq) != OBJMAP_NONE)
+			fsck_find(f, FSCK_ERROR, FSCK_TABLE, name, 0,
+				"it is in the object table, and deferred for a snapshot");
+		else if (!snapshots_need_object(f->sb->snapshot, f->sb->snapshots, x.seq, x.died))
+			fsck_find(f, FSCK_NOTE, FSCK_PENDING, name, 0,
+				"kept for a snapshot that is gone; the next checkpoint lets it go");
+	}
 }
 
 /* ---- directory ---- */
 
-static int grow_dirs(struct fsck *f, uint64_t range)
-{
-	uint64_t n = range < 512 ? 1024 : 2 * range;
-	struct checkpoint_dir *p;
-
-	if (range < f->ndirs)
-		return 0;
-	p = realloc(f->dir, n * sizeof(*p));
-	if (!p)
-		return -ENOMEM;
-	memset(p + f->ndirs, 0, (n - f->ndirs) * sizeof(*p));
-	f->dir = p;
-	f->ndirs = n;
-	return 0;
-}
-
 static int take_dirs(
 	struct fsck *f, const char *name, const uint8_t *meta, const struct checkpoint_header *h)
 {
+	uint64_t range = f->sb->range_sectors;
 	int rc = 0;
 
 	for (uint32_t i = 0; rc == 0 && i < h->dirs; i++) {
 		struct checkpoint_dir d;
 
 		checkpoint_get_dir(meta, h, i, &d);
-		if (d.range >= ranges_max || d.number > h->number ||
-			d.extents > f->sb->range_sectors) {
+		if (d.range >= BLOCK_LBA_MAX / range || d.number > h->number ||
+			(d.halvings && range >> d.halvings < PIECE_SECTORS_MIN) ||
+			d.extents > range >> d.halvings) {
 			fsck_find(f, FSCK_ERROR, FSCK_STRUCTURE, name, 0,
 				"entry %u of the directory, for range %" PRIu64 ", is impossible",
 				i, d.range);
 			return 1;
 		}
-		rc = grow_dirs(f, d.range);
-		if (rc == 0)
-			f->dir[d.range] = d;
+		rc = fsck_grow(&f->dir, f->ndirs, &f->dirs_cap, sizeof(*f->dir));
+		if (rc == 0) {
+			f->dir[f->ndirs] = (struct fsck_dir){.d = d, .order = f->ndirs};
+			f->ndirs++;
+		}
 	}
 	return rc;
+}
+
+static int by_range(const void *a, const void *b)
+{
+	const struct fsck_dir *x = a, *y = b;
+
+	if (x->d.range != y->d.range)
+		return x->d.range < y->d.range ? -1 : 1;
+	return x->order < y->order ? -1 : 1;
+}
+
+static int by_piece(const void *a, const void *b)
+{
+	const struct fsck_dir *x = a, *y = b;
+
+	if (x->d.piece != y->d.piece)
+		return x->d.piece < y->d.piece ? -1 : 1;
+	return x->order < y->order ? -1 : 1;
+}
+
+/* Of what was listed of one range, what counts: since it was cut last, the last of each piece. */
+static uint32_t settle_range(struct fsck_dir *d, uint32_t n, struct fsck_dir *out)
+{
+	uint32_t from = n - 1, kept = 0;
+
+	while (from && d[from - 1].d.halvings == d[n - 1].d.halvings)
+		from--;
+	qsort(d + from, n - from, sizeof(*d), by_piece);
+	for (uint32_t i = from; i < n; i++)
+		if ((i + 1 == n || d[i + 1].d.piece != d[i].d.piece) && d[i].d.extents)
+			out[kept++] = d[i];
+	return kept;
+}
+
+static void settle_dirs(struct fsck *f)
+{
+	uint32_t n = 0;
+
+	if (f->ndirs)
+		qsort(f->dir, f->ndirs, sizeof(*f->dir), by_range);
+	for (uint32_t i = 0, end; i < f->ndirs; i = end) {
+		for (end = i + 1; end < f->ndirs && f->dir[end].d.range == f->dir[i].d.range;)
+			end++;
+		n += settle_range(f->dir + i, end - i, f->dir + n);
+	}
+	f->ndirs = n;
 }
 
 /* One checkpoint object: 1 when it could not be used. */
@@ -227,7 +310,7 @@ static int take_checkpoint(struct fsck *f, struct fsck_checkpoint *c)
 	uint8_t *meta;
 	int rc;
 
-	volume_ckpt_name(name, f->p->name, c->x.epoch, c->x.number);
+	volume_ckpt_name_in(f->sb, name, f->p->name, c->x.epoch, c->x.number);
 	rc = read_meta(f, name, c->x.epoch, c->x.number, &h, &meta, &size);
 	if (rc == 0 && (h.meta_bytes != c->x.meta_bytes || h.payload_bytes != c->x.payload_bytes)) {
 		fsck_find(f, FSCK_ERROR, FSCK_STRUCTURE, name, 0,
@@ -287,7 +370,8 @@ static uint64_t dir_bytes(const struct checkpoint_dir *d)
 static int take_range(struct fsck *f, const struct fsck_checkpoint *c, const char *name,
 	const struct checkpoint_dir *d, const uint8_t *p)
 {
-	uint64_t low = d->range * f->sb->range_sectors, high = low + f->sb->range_sectors;
+	uint64_t len = f->sb->range_sectors >> d->halvings;
+	uint64_t low = d->range * f->sb->range_sectors + d->piece * len, high = low + len;
 	uint64_t at = c->x.meta_bytes + d->offset_bytes;
 	int rc = 0;
 
@@ -312,7 +396,8 @@ static int take_range(struct fsck *f, const struct fsck_checkpoint *c, const cha
 /* Ranges in order of where they lie, so that one read brings many. */
 static int by_place(const void *a, const void *b)
 {
-	const struct checkpoint_dir *x = a, *y = b;
+	const struct checkpoint_dir *x = &((const struct fsck_dir *)a)->d,
+				    *y = &((const struct fsck_dir *)b)->d;
 
 	if (x->number != y->number)
 		return x->number < y->number ? -1 : 1;
@@ -339,12 +424,17 @@ static const struct fsck_checkpoint *home_of(struct fsck *f, const struct checkp
 	return NULL;
 }
 
+static uint64_t dir_end(const struct fsck_dir *x)
+{
+	return x->d.offset_bytes + dir_bytes(&x->d);
+}
+
 /* As many ranges from d[0] on as one window holds; *taken: how many that were. */
-static int take_window(struct fsck *f, const struct checkpoint_dir *d, uint64_t n, uint8_t *buf,
+static int take_window(struct fsck *f, const struct fsck_dir *d, uint64_t n, uint8_t *buf,
 	uint64_t room, uint64_t *taken)
 {
-	const struct fsck_checkpoint *c = home_of(f, d);
-	uint64_t begin = d->offset_bytes, end = begin + dir_bytes(d);
+	const struct fsck_checkpoint *c = home_of(f, &d->d);
+	uint64_t begin = d->d.offset_bytes, end = dir_end(d);
 	struct err e = {.msg = ""};
 	char name[STORE_NAME_MAX];
 	int64_t got;
@@ -353,14 +443,12 @@ static int take_window(struct fsck *f, const struct checkpoint_dir *d, uint64_t 
 	*taken = 1;
 	if (!c)
 		return 0;
-	while (*taken < n && d[*taken].number == d->number &&
-		d[*taken].offset_bytes + dir_bytes(&d[*taken]) <= begin + room &&
-		d[*taken].offset_bytes + dir_bytes(&d[*taken]) <= c->x.payload_bytes) {
-		if (d[*taken].offset_bytes + dir_bytes(&d[*taken]) > end)
-			end = d[*taken].offset_bytes + dir_bytes(&d[*taken]);
-		++*taken;
-	}
-	volume_ckpt_name(name, f->p->name, c->x.epoch, c->x.number);
+	for (; *taken < n && d[*taken].d.number == d->d.number &&
+		dir_end(&d[*taken]) <= begin + room && dir_end(&d[*taken]) <= c->x.payload_bytes;
+		++*taken)
+		if (dir_end(&d[*taken]) > end)
+			end = dir_end(&d[*taken]);
+	volume_ckpt_name_in(f->sb, name, f->p->name, c->x.epoch, c->x.number);
 	got = fsck_get(f, name, c->x.meta_bytes + begin, buf, end - begin, NULL, &e);
 	if (got != (int64_t)(end - begin)) {
 		f->map_ok = false;
@@ -368,32 +456,29 @@ static int take_window(struct fsck *f, const struct checkpoint_dir *d, uint64_t 
 			f, name, c->x.meta_bytes + begin, got < 0 ? (int)got : -EIO, &e);
 	}
 	for (uint64_t i = 0; rc == 0 && i < *taken; i++)
-		rc = take_range(f, c, name, &d[i], buf + (d[i].offset_bytes - begin));
+		rc = take_range(f, c, name, &d[i].d, buf + (d[i].d.offset_bytes - begin));
 	return rc;
 }
 
 static int take_ranges(struct fsck *f)
 {
-	struct checkpoint_dir *d = f->dir;
-	uint64_t n = 0, room = WINDOW_BYTES, taken = 0;
+	uint64_t room = WINDOW_BYTES, taken = 0, n;
 	uint8_t *buf;
 	int rc = 0;
 
-	for (uint64_t i = 0; i < f->ndirs; i++) {
-		if (!d[i].extents)
-			continue;
-		if (dir_bytes(&d[i]) > room)
-			room = dir_bytes(&d[i]);
-		d[n++] = d[i];
-	}
+	settle_dirs(f);
+	n = f->ndirs;
+	for (uint64_t i = 0; i < n; i++)
+		if (dir_bytes(&f->dir[i].d) > room)
+			room = dir_bytes(&f->dir[i].d);
 	if (!n)
 		return 0;
-	qsort(d, n, sizeof(*d), by_place);
+	qsort(f->dir, n, sizeof(*f->dir), by_place);
 	buf = malloc(room);
 	if (!buf)
 		return -ENOMEM;
 	for (uint64_t i = 0; rc == 0 && i < n; i += taken) {
-		rc = take_window(f, d + i, n - i, buf, room, &taken);
+		rc = take_window(f, f->dir + i, n - i, buf, room, &taken);
 		if (rc == 0)
 			rc = fsck_progress(f, "map", i + taken, n);
 	}
@@ -414,7 +499,7 @@ static void check_live(struct fsck *f, uint64_t newest)
 		if (k->live_sectors == k->listed_sectors ||
 			(k->live_sectors < k->listed_sectors && k->number != newest))
 			continue;
-		volume_object_name(name, f->p->name, o->epoch, o->seq);
+		volume_object_name_in(f->sb, name, f->p->name, o->epoch, o->seq);
 		fsck_find(f, FSCK_WARNING, FSCK_LIVE, name, 0,
 			"checkpoint %" PRIu64 " counts %u live sectors, the map has %" PRIu64,
 			k->number, k->listed_sectors, k->live_sectors);
@@ -435,6 +520,7 @@ static int take_chain(struct fsck *f)
 	}
 	if (rc < 0 || broken)
 		return rc < 0 ? rc : 1;
+	check_deferred(f);
 	rc = take_ranges(f);
 	if (rc == 0 && f->map_ok)
 		check_live(f, f->ckpt[f->nckpt - 1].x.number);
@@ -466,13 +552,15 @@ int fsck_load_checkpoints(struct fsck *f)
 	int rc = 0;
 
 	if (sb->checkpoint) {
-		volume_ckpt_name(name, f->p->name, sb->checkpoint_epoch, sb->checkpoint);
+		volume_ckpt_name_in(sb, name, f->p->name, sb->checkpoint_epoch, sb->checkpoint);
 		rc = read_meta(f, name, sb->checkpoint_epoch, sb->checkpoint, &h, &meta, &size);
 		if (rc == 0) {
 			f->full_number = h.full_number;
 			f->object_seq = h.object_seq;
 			f->covers = h.covers;
 			rc = take_live(f, name, meta, &h);
+			if (rc == 0)
+				rc = take_kept(f, meta, &h);
 		}
 		free(meta);
 		f->map_ok = true;

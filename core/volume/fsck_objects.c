@@ -56,12 +56,13 @@ struct scan {
 	struct damage damage;
 };
 
+static const uint8_t *target_uuid(const struct fsck *f, uint64_t seq);
+
 /* ---- one header ---- */
 
 int fsck_read_header(struct fsck *f, const char *name, uint64_t epoch, uint64_t seq,
 	struct object_header *h, uint8_t **buf, uint64_t *size, struct err *e)
 {
-	const uint8_t *uuid = f->have_super ? f->sb->uuid : NULL;
 	int64_t n;
 	int rc;
 
@@ -77,7 +78,7 @@ int fsck_read_header(struct fsck *f, const char *name, uint64_t epoch, uint64_t 
 		n = *buf ? fsck_get(f, name, 0, *buf, h->header_bytes, size, e) : -ENOMEM;
 		rc = n < 0 ? (int)n : 0;
 	}
-	return rc < 0 ? rc : object_decode(*buf, (size_t)n, uuid, epoch, seq, h, e);
+	return rc < 0 ? rc : object_decode(*buf, (size_t)n, target_uuid(f, seq), epoch, seq, h, e);
 }
 
 /* ---- what to look at ---- */
@@ -93,14 +94,23 @@ static int by_seq(const void *a, const void *b)
 
 static void target_name(const struct fsck *f, const struct fsck_target *t, char *name)
 {
-	volume_object_name(name, f->p->name, t->epoch, t->seq);
+	volume_object_name_in(f->sb, name, f->p->name, t->epoch, t->seq);
+}
+
+/* Whose object it should be; NULL: not known. */
+static const uint8_t *target_uuid(const struct fsck *f, uint64_t seq)
+{
+	const struct superblock_base *b =
+		f->have_super ? superblock_base_of_object(f->sb, seq) : NULL;
+
+	return b ? b->uuid : f->have_super ? f->sb->uuid : NULL;
 }
 
 static int targets_of_table(struct scan *s)
 {
 	struct fsck *f = s->f;
 
-	s->t = calloc(objmap_count(f->objects) + 1, sizeof(*s->t));
+	s->t = calloc(objmap_count(f->objects) + objmap_count(f->def.objects) + 1, sizeof(*s->t));
 	if (!s->t)
 		return -ENOMEM;
 	for (uint32_t slot = objmap_next(f->objects, 0); slot != OBJMAP_NONE;
@@ -113,6 +123,16 @@ static int targets_of_table(struct scan *s)
 				.header_bytes = (uint64_t)o->hdr_sectors * 512,
 				.data_bytes = (uint64_t)o->data_sectors * 512,
 				.slot = slot};
+	}
+	for (uint32_t slot = objmap_next(f->def.objects, 0); slot != OBJMAP_NONE;
+		slot = objmap_next(f->def.objects, slot + 1)) {
+		const struct object *o = objmap_get(f->def.objects, slot);
+
+		s->t[s->n++] = (struct fsck_target){.seq = o->seq,
+			.epoch = o->epoch,
+			.header_bytes = (uint64_t)o->hdr_sectors * 512,
+			.data_bytes = (uint64_t)o->data_sectors * 512,
+			.slot = OBJMAP_NONE};
 	}
 	return 0;
 }
@@ -238,6 +258,8 @@ static void check_epoch(struct fsck *f, const struct fsck_target *t, const char 
 	const struct superblock_epoch *first = &f->sb->epoch[0];
 	uint64_t should = superblock_epoch_of(f->sb, t->seq);
 
+	if (superblock_base_of_object(f->sb, t->seq))
+		return; /* its own superblock knows */
 	if (t->seq >= first->first_seq ? t->epoch != should : t->epoch > first->epoch)
 		fsck_find(f, FSCK_ERROR, FSCK_EPOCH, name, 0,
 			"of epoch %" PRIu64 ", which the superblock says did not write object "
@@ -318,8 +340,8 @@ static int look_at_header(struct scan *s, struct piece *p, struct fsck_target *t
 		check_size(f, t, p->name, p->req.size_bytes);
 		return 0;
 	}
-	rc = object_decode(p->buf, (size_t)p->status, f->have_super ? f->sb->uuid : NULL, t->epoch,
-		t->seq, &s->h, &e);
+	rc = object_decode(
+		p->buf, (size_t)p->status, target_uuid(f, t->seq), t->epoch, t->seq, &s->h, &e);
 	if (rc < 0 && object_decode_fixed(p->buf, (size_t)p->status, &s->h, NULL) == 0 &&
 		s->h.header_bytes > p->len) {
 		(void)check_table(s, t, p->name);

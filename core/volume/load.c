@@ -3,8 +3,9 @@
  * load.c - from the superblock to the maps: checkpoints, then the headers of the objects after
  * them.
  *
- * The newest checkpoint names the newest full one; from there on each is applied in turn (directory
- * and object table), then the ranges are read from wherever the directory says.  Objects after the
+ * The newest checkpoint says where reading begins; from there on each is applied in turn (directory
+ * and object table), then the ranges are read from wherever the directory says.  A clone's first
+ * checkpoints are its base's, under the base's name.  Objects after the
  * checkpoint are found by name, in order, until the first that is missing (I6); their extents are
  * applied as if they had just been put.  Everything read is verified (I10).  Blocking.
  */
@@ -80,11 +81,12 @@ static int read_meta(struct volume *v, uint64_t epoch, uint64_t number, struct c
 	void **meta, struct err *e)
 {
 	char name[STORE_NAME_MAX];
+	const struct superblock_base *base = superblock_base_of_checkpoint(v->sb, number);
 	int64_t got = -ENOMEM;
 	uint8_t *buf = malloc(META_FIRST_BYTES);
 	int rc;
 
-	volume_ckpt_name(name, v->name, epoch, number);
+	volume_ckpt_name_in(v->sb, name, v->name, epoch, number);
 	if (buf)
 		got = read_beginning(v, name, buf, META_FIRST_BYTES, e);
 	rc = got < 0 ? (int)got : checkpoint_decode_fixed(buf, (size_t)got, h, e);
@@ -93,7 +95,8 @@ static int read_meta(struct volume *v, uint64_t epoch, uint64_t number, struct c
 	if (rc == 0 && h->meta_bytes > (uint64_t)got)
 		rc = read_rest(v, name, &buf, (uint64_t)got, h->meta_bytes, e);
 	if (rc == 0)
-		rc = checkpoint_decode(buf, h->meta_bytes, v->sb->uuid, epoch, number, h, e);
+		rc = checkpoint_decode(
+			buf, h->meta_bytes, base ? base->uuid : v->sb->uuid, epoch, number, h, e);
 	if (rc < 0) {
 		free(buf);
 		return err_wrap(e, rc, "checkpoint '%s'", name);
@@ -102,32 +105,69 @@ static int read_meta(struct volume *v, uint64_t epoch, uint64_t number, struct c
 	return 0;
 }
 
-static int take_objects(struct volume *v, const void *meta, const struct checkpoint_header *h)
+static int take_object(struct volume *v, const struct checkpoint_object *x)
 {
+	struct object o = {.seq = x->seq,
+		.epoch = x->epoch,
+		.hdr_sectors = x->hdr_sectors,
+		.data_sectors = x->data_sectors,
+		.flags = (uint8_t)(x->flags & ~(uint32_t)OBJECT_DEAD)};
 	uint32_t slot;
 
-	for (uint32_t i = 0; i < h->removed; i++)
-		if ((slot = objmap_find(v->objects, checkpoint_get_removed(meta, h, i))) !=
-			OBJMAP_NONE)
+	if (superblock_base_of_object(v->sb, x->seq))
+		o.flags |= OBJECT_BASE;
+	if (objmap_find(v->objects, x->seq) != OBJMAP_NONE)
+		return 0;
+	return objmap_add(v->objects, &o, &slot);
+}
+
+static int take_objects(struct volume *v, const void *meta, const struct checkpoint_header *h)
+{
+	bool own = !superblock_base_of_checkpoint(v->sb, h->number);
+	uint32_t slot;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < h->removed; i++) {
+		uint64_t seq = checkpoint_get_removed(meta, h, i);
+
+		if ((slot = objmap_find(v->objects, seq)) != OBJMAP_NONE)
 			objmap_remove(v->objects, slot);
-	for (uint32_t i = 0; i < h->objects; i++) {
+		deferred_drop(&v->ckpt->def, seq);
+	}
+	for (uint32_t i = 0; rc == 0 && i < h->objects; i++) {
 		struct checkpoint_object x;
-		struct object o = {0};
-		int rc;
 
 		checkpoint_get_object(meta, h, i, &x);
-		if (objmap_find(v->objects, x.seq) != OBJMAP_NONE)
-			continue;
-		o.seq = x.seq;
-		o.epoch = x.epoch;
-		o.hdr_sectors = x.hdr_sectors;
-		o.data_sectors = x.data_sectors;
-		o.flags = (uint8_t)(x.flags & ~(uint32_t)OBJECT_DEAD);
-		rc = objmap_add(v->objects, &o, &slot);
-		if (rc < 0)
-			return rc;
+		rc = take_object(v, &x);
 	}
-	return 0;
+	/* What a base defers is its own affair. */
+	for (uint32_t i = 0; rc == 0 && own && i < h->deferred; i++) {
+		struct checkpoint_deferred x;
+
+		checkpoint_get_deferred(meta, h, i, &x);
+		rc = deferred_add(&v->ckpt->def, &x);
+	}
+	return rc;
+}
+
+static int take_dir(struct checkpointer *c, const struct checkpoint_dir *d)
+{
+	struct ranges *rs = &c->ranges;
+	int rc = 0;
+
+	/* The volume may have been larger when this was written. */
+	if (d->range >= rs->max)
+		return -EINVAL;
+	rc = checkpoint_resize(c->v, (d->range + 1) * rs->sectors);
+	if (rc == 0 && d->halvings != rs->range[d->range].halvings)
+		rc = ranges_cut(rs, d->range, d->halvings);
+	if (rc == 0)
+		*range_piece(&rs->range[d->range], d->piece) =
+			(struct range_dir){.number = d->number,
+				.offset_bytes = d->offset_bytes,
+				.extents = d->extents,
+				.crc = d->crc};
+	return rc;
 }
 
 static int take_dirs(
@@ -135,43 +175,66 @@ static int take_dirs(
 {
 	for (uint32_t i = 0; i < h->dirs; i++) {
 		struct checkpoint_dir d;
+		int rc;
 
 		checkpoint_get_dir(meta, h, i, &d);
-		/* The volume may have been larger when this was written. */
-		if (d.range < c->ranges_max &&
-			checkpoint_resize(c->v, (d.range + 1) * c->range_sectors) < 0)
-			return -ENOMEM;
-		if (d.range >= c->nranges || d.number > h->number)
+		rc = d.number > h->number ? -EINVAL : take_dir(c, &d);
+		if (rc == -ENOMEM)
+			return rc;
+		if (rc < 0)
 			return err_set(e, -EUCLEAN,
 				"checkpoint %" PRIu64 ": range %" PRIu64 " is impossible",
 				h->number, d.range);
-		c->dir[d.range] = (struct range_dir){.number = d.number,
-			.offset_bytes = d.offset_bytes,
-			.extents = d.extents,
-			.crc = d.crc};
 	}
+	for (uint32_t i = 0; i < CHECKPOINT_SLICES; i++)
+		if (h->slices >> i & 1)
+			c->slice_at[i] = h->number;
 	return 0;
 }
 
 static int take_live(
 	struct checkpointer *c, const void *meta, const struct checkpoint_header *h, struct err *e)
 {
+	struct live_checkpoint *live;
+	int rc = 0;
+
 	if (h->live > CHECKPOINTS_MAX)
 		return err_set(e, -EUCLEAN, "checkpoint %" PRIu64 ": too many live checkpoints",
 			h->number);
+	live = realloc(c->live, (h->live + 64) * sizeof(*live));
+	if (!live)
+		return -ENOMEM;
+	c->live = live;
+	c->live_cap = h->live + 64;
 	c->nlive = h->live;
 	for (uint32_t i = 0; i < h->live; i++) {
-		checkpoint_get_live(meta, h, i, &c->live[i].x);
-		c->live[i].live_bytes = 0;
+		live[i] = (struct live_checkpoint){0};
+		checkpoint_get_live(meta, h, i, &live[i].x);
 	}
-	return 0;
+	c->def.nkept = 0;
+	for (uint32_t i = 0; rc == 0 && i < h->kept; i++) {
+		struct checkpoint_kept k;
+
+		checkpoint_get_kept(meta, h, i, &k);
+		if (!superblock_base_of_checkpoint(c->v->sb, h->number))
+			rc = deferred_keep(&c->def, &k);
+	}
+	return rc;
 }
 
-static int take_range(struct volume *v, uint64_t range, const uint8_t *p, struct err *e)
+/* A piece that has extents, and where it is. */
+struct saved {
+	uint64_t number, range;
+	uint32_t piece;
+	const struct range_dir *dir;
+};
+
+static int take_piece(struct volume *v, const struct saved *s, const uint8_t *p, struct err *e)
 {
-	struct checkpointer *c = v->ckpt;
-	const struct range_dir *d = &c->dir[range];
-	uint64_t first = range * c->range_sectors, end = first + c->range_sectors;
+	struct ranges *rs = &v->ckpt->ranges;
+	const struct range_dir *d = s->dir;
+	uint64_t range = s->range, len = rs->sectors >> rs->range[range].halvings;
+	uint64_t first = range * rs->sectors + s->piece * len, end = first + len;
 
 	for (uint32_t i = 0; i < d->extents; i++) {
 		struct checkpoint_extent x;
@@ -197,43 +260,93 @@ static int take_range(struct volume *v, uint64_t range, const uint8_t *p, struct
 	return 0;
 }
 
-/* All ranges whose contents are in one checkpoint object, read whole. */
-static int take_payload(struct volume *v, struct live_checkpoint *l, struct err *e)
+static int by_place(const void *a, const void *b)
 {
-	struct checkpointer *c = v->ckpt;
+	const struct saved *x = a, *y = b;
+
+	if (x->number != y->number)
+		return x->number < y->number ? -1 : 1;
+	return (x->dir->offset_bytes > y->dir->offset_bytes) -
+	       (x->dir->offset_bytes < y->dir->offset_bytes);
+}
+
+/* All pieces whose contents are in one checkpoint object, which is read whole; how many those are.
+ */
+static int take_payload(struct volume *v, const struct saved *s, uint64_t n, struct err *e)
+{
+	struct live_checkpoint *l = tables_find_live(v->ckpt, s->number);
 	char name[STORE_NAME_MAX];
+	uint64_t i = 0;
 	uint8_t *buf;
 	int rc;
 
-	for (uint64_t r = 0; r < c->nranges; r++)
-		if (c->dir[r].extents && c->dir[r].number == l->x.number)
-			l->live_bytes += (uint64_t)c->dir[r].extents * CHECKPOINT_EXTENT_BYTES;
-	if (!l->live_bytes)
-		return 0;
-	buf = malloc(l->x.payload_bytes);
+	if (!l)
+		return err_set(e, -EUCLEAN,
+			"range %" PRIu64 " is in checkpoint %" PRIu64 ", which is not listed",
+			s->range, s->number);
+	buf = malloc(l->x.payload_bytes ? l->x.payload_bytes : 1);
 	if (!buf)
 		return -ENOMEM;
-	volume_ckpt_name(name, v->name, l->x.epoch, l->x.number);
+	volume_ckpt_name_in(v->sb, name, v->name, l->x.epoch, l->x.number);
 	rc = read_exactly(v, name, l->x.meta_bytes, buf, l->x.payload_bytes, e);
-	for (uint64_t r = 0; rc == 0 && r < c->nranges; r++) {
-		const struct range_dir *d = &c->dir[r];
+	for (; rc == 0 && i < n && s[i].number == s->number; i++) {
+		const struct range_dir *d = s[i].dir;
 		uint64_t len = (uint64_t)d->extents * CHECKPOINT_EXTENT_BYTES;
 
-		if (!d->extents || d->number != l->x.number)
-			continue;
-		if (d->offset_bytes + len > l->x.payload_bytes)
-			rc = err_set(e, -EUCLEAN, "'%s': range %" PRIu64 " lies outside", name, r);
+		if (d->offset_bytes > l->x.payload_bytes ||
+			len > l->x.payload_bytes - d->offset_bytes)
+			rc = err_set(e, -EUCLEAN, "'%s': range %" PRIu64 " lies outside", name,
+				s[i].range);
 		else if (crc32c(0, buf + d->offset_bytes, len) != d->crc)
 			rc = err_set(e, -EBADMSG,
-				"'%s': range %" PRIu64 ": checksum does not match", name, r);
+				"'%s': range %" PRIu64 ": checksum does not match", name,
+				s[i].range);
 		else
-			rc = take_range(v, r, buf + d->offset_bytes, e);
+			rc = take_piece(v, &s[i], buf + d->offset_bytes, e);
+		l->live_bytes += len;
 	}
 	free(buf);
-	return rc;
+	return rc < 0 ? rc : (int)i;
 }
 
-/* Apply the chain from the newest full one. */
+struct saved_list {
+	struct saved *s;
+	uint64_t n;
+};
+
+static int count_saved(void *arg, uint64_t range, uint32_t piece, struct range_dir *d)
+{
+	struct saved_list *l = arg;
+
+	if (l->s)
+		l->s[l->n] = (struct saved){
+			.number = d->number, .range = range, .piece = piece, .dir = d};
+	l->n++;
+	return 0;
+}
+
+static int take_payloads(struct volume *v, struct err *e)
+{
+	struct saved_list l = {0};
+	uint64_t n;
+	int rc = 0;
+
+	ranges_walk(&v->ckpt->ranges, count_saved, &l);
+	n = l.n;
+	if (!n)
+		return 0;
+	l = (struct saved_list){.s = malloc(n * sizeof(*l.s))};
+	if (!l.s)
+		return -ENOMEM;
+	ranges_walk(&v->ckpt->ranges, count_saved, &l);
+	qsort(l.s, n, sizeof(*l.s), by_place);
+	for (uint64_t i = 0; rc >= 0 && i < n; i += (uint64_t)(rc > 0 ? rc : 0))
+		rc = take_payload(v, l.s + i, n - i, e);
+	free(l.s);
+	return rc < 0 ? rc : 0;
+}
+
+/* Apply the chain from where reading begins. */
 static int take_chain(struct volume *v, const struct checkpoint_header *newest, struct err *e)
 {
 	struct checkpointer *c = v->ckpt;
@@ -253,8 +366,24 @@ static int take_chain(struct volume *v, const struct checkpoint_header *newest, 
 			rc = take_dirs(c, meta, &h, e);
 		free(meta);
 	}
-	for (uint32_t i = 0; rc == 0 && i < c->nlive; i++)
-		rc = take_payload(v, &c->live[i], e);
+	return rc < 0 ? rc : take_payloads(v, e);
+}
+
+int load_checkpoint(struct volume *v, uint64_t number, uint64_t epoch, struct checkpoint_header *h,
+	struct err *e)
+{
+	void *meta = NULL;
+	int rc;
+
+	*h = (struct checkpoint_header){0};
+	if (!number)
+		return 0;
+	rc = read_meta(v, epoch, number, h, &meta, e);
+	if (rc == 0)
+		rc = take_live(v->ckpt, meta, h, e);
+	free(meta);
+	if (rc == 0)
+		rc = take_chain(v, h, e);
 	return rc;
 }
 
@@ -262,18 +391,8 @@ int checkpoint_load(struct volume *v, uint64_t *object_seq, uint64_t *covers, st
 {
 	struct checkpointer *c = v->ckpt;
 	struct checkpoint_header h;
-	void *meta = NULL;
-	int rc;
+	int rc = load_checkpoint(v, v->sb->checkpoint, v->sb->checkpoint_epoch, &h, e);
 
-	*object_seq = *covers = 0;
-	if (!v->sb->checkpoint)
-		return 0;
-	rc = read_meta(v, v->sb->checkpoint_epoch, v->sb->checkpoint, &h, &meta, e);
-	if (rc == 0)
-		rc = take_live(c, meta, &h, e);
-	free(meta);
-	if (rc == 0)
-		rc = take_chain(v, &h, e);
 	if (rc < 0)
 		return rc;
 	c->number = c->last_number = h.number;
@@ -402,7 +521,7 @@ static void find_dead(struct volume *v)
 	for (uint32_t s = objmap_next(v->objects, 0); s != OBJMAP_NONE;
 		s = objmap_next(v->objects, s + 1))
 		if (objmap_get(v->objects, s)->live_sectors == 0)
-			checkpoint_object_dead(v, s);
+			checkpoint_object_dead(v, s, v->applied_seq + 1);
 }
 
 int load_objects_after(struct volume *v, uint64_t seq, struct err *e)

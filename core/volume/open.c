@@ -49,7 +49,8 @@ void superblock_init(
 		.range_sectors = choose_range(size_sectors),
 		.created_ns = created_ns,
 		.clean = true,
-		.epochs = 1};
+		.epochs = 1,
+		.next_snapshot = 1};
 	memcpy(sb->uuid, uuid, 16);
 	sb->epoch[0] = (struct superblock_epoch){.epoch = 0, .first_seq = 1};
 }
@@ -309,7 +310,8 @@ static bool orphan(const struct volume *v, const char *name)
 	if (!parse_two(s, &epoch, &n) || epoch >= v->epoch)
 		return false;
 	slot = objmap_find(v->objects, n);
-	return slot == OBJMAP_NONE || objmap_get(v->objects, slot)->epoch != epoch;
+	return (slot == OBJMAP_NONE || objmap_get(v->objects, slot)->epoch != epoch) &&
+	       !deferred_has(&v->ckpt->def, epoch, n);
 }
 
 static int note_orphan(struct store_req *r, const char *name, uint64_t size)
@@ -353,6 +355,24 @@ static void remove_orphans(struct volume *v)
 
 /* ---- opening ---- */
 
+/* The volume as it was: what came later is not looked at. */
+static int take_snapshot(struct volume *v, const char *name, struct err *e)
+{
+	struct superblock *sb = v->sb;
+	const struct superblock_snapshot *s = superblock_snapshot(sb, name);
+
+	if (!s)
+		return err_set(e, -ENOENT,
+			"image '%s' has no snapshot '%s'; `lsvd snap list` lists them", v->name,
+			name);
+	sb->checkpoint = s->checkpoint;
+	sb->checkpoint_epoch = s->checkpoint_epoch;
+	sb->size_sectors = s->size_sectors;
+	v->snapshot_seq = s->object_seq;
+	v->at_snapshot = true;
+	return 0;
+}
+
 static int load_maps(struct volume *v, struct err *e)
 {
 	uint64_t seq, covers;
@@ -360,7 +380,11 @@ static int load_maps(struct volume *v, struct err *e)
 
 	v->applied_seq = seq;
 	v->covers_applied = covers;
-	if (rc == 0)
+	if (rc == 0 && v->at_snapshot && seq != v->snapshot_seq)
+		rc = err_set(e, -EUCLEAN,
+			"the snapshot is of object %" PRIu64 ", its checkpoint of %" PRIu64,
+			v->snapshot_seq, seq);
+	if (rc == 0 && !v->at_snapshot)
 		rc = load_objects_after(v, seq, e);
 	v->next_seq = v->applied_seq + 1;
 	v->covers_put = v->acked = v->covers_applied;
@@ -381,7 +405,7 @@ static int open_for_write(struct volume *v, struct err *e)
 	return rc;
 }
 
-static int open_in_steps(struct volume *v, struct err *e)
+static int open_in_steps(struct volume *v, const char *snapshot, struct err *e)
 {
 	int rc;
 
@@ -393,6 +417,8 @@ static int open_in_steps(struct volume *v, struct err *e)
 		if (rc == 0)
 			rc = volume_read_superblock(v->store, v->name, v->sb, v->tag, e);
 	}
+	if (rc == 0 && snapshot)
+		rc = take_snapshot(v, snapshot, e);
 	if (rc == 0 && !(v->flags & VOLUME_READONLY))
 		rc = check_journal(v, e);
 	if (rc == 0)
@@ -456,8 +482,10 @@ static int open_once(const struct volume_params *p, struct volume **out, bool *a
 	v->map = extmap_new();
 	v->objects = objmap_new();
 	apply_init(v);
-	rc = v->sb && v->map && v->objects ? open_in_steps(v, e) : -ENOMEM;
-	*again = p->flags & VOLUME_READONLY && v->tag[0] && moved_on(v);
+	rc = v->sb && v->map && v->objects ? open_in_steps(v, p->snapshot, e) : -ENOMEM;
+	/* A snapshot stays what it is. */
+	*again = p->flags & VOLUME_READONLY && v->tag[0] && !(rc == 0 && p->snapshot) &&
+		 moved_on(v);
 	if (rc < 0) {
 		free_volume(v);
 		return rc;
@@ -471,6 +499,7 @@ int volume_open(const struct volume_params *p, struct volume **out, struct err *
 	bool again = true;
 	int rc = -EIO;
 
+	assert(!p->snapshot || p->flags & VOLUME_READONLY);
 	for (int tries = 0; again && tries < READER_TRIES; tries++) {
 		if (tries && rc == 0)
 			free_volume(*out);
@@ -559,6 +588,7 @@ static void quiesce(struct volume *v)
 {
 	if (!v->failed)
 		v->failed = -ESHUTDOWN;
+	snapshots_fail(v, v->failed);
 	for (struct outgoing *o = v->out; o; o = o->next)
 		loop_timer_cancel(v->loop, &o->retry);
 	loop_timer_cancel(v->loop, &v->ckpt->retry);

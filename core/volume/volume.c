@@ -39,6 +39,22 @@ void volume_ckpt_name(char out[STORE_NAME_MAX], const char *name, uint64_t epoch
 	two_part_name(out, name, "ckpt.", epoch, number);
 }
 
+void volume_object_name_in(const struct superblock *sb, char out[STORE_NAME_MAX], const char *name,
+	uint64_t epoch, uint64_t seq)
+{
+	const struct superblock_base *b = superblock_base_of_object(sb, seq);
+
+	volume_object_name(out, b ? b->name : name, epoch, seq);
+}
+
+void volume_ckpt_name_in(const struct superblock *sb, char out[STORE_NAME_MAX], const char *name,
+	uint64_t epoch, uint64_t number)
+{
+	const struct superblock_base *b = superblock_base_of_checkpoint(sb, number);
+
+	volume_ckpt_name(out, b ? b->name : name, epoch, number);
+}
+
 bool volume_find(const struct volume *v, uint64_t lba, uint64_t len, struct volume_hit *hit)
 {
 	struct extent e;
@@ -55,14 +71,17 @@ bool volume_find(const struct volume *v, uint64_t lba, uint64_t len, struct volu
 void volume_ref(const struct volume *v, uint32_t slot, struct object_ref *ref)
 {
 	const struct object *o = objmap_get(v->objects, slot);
+	const struct superblock_base *base =
+		v->sb->bases ? superblock_base_of_object(v->sb, o->seq) : NULL;
 
-	memcpy(ref->uuid, v->sb->uuid, 16);
+	/* I12: who shares a base shares what is cached of it. */
+	memcpy(ref->uuid, base ? base->uuid : v->sb->uuid, 16);
 	ref->epoch = o->epoch;
 	ref->seq = o->seq;
 	ref->header_bytes = o->hdr_sectors * 512;
 	ref->data_bytes = o->data_sectors * 512;
 	ref->store = v->store;
-	volume_object_name(ref->name, v->name, o->epoch, o->seq);
+	volume_object_name(ref->name, base ? base->name : v->name, o->epoch, o->seq);
 }
 
 void volume_fail(struct volume *v, int status)
@@ -71,6 +90,7 @@ void volume_fail(struct volume *v, int status)
 		return;
 	v->failed = status; /* I13 */
 	destage_check_drains(v);
+	snapshots_fail(v, status);
 	/* Nothing will make room in the journal any more: writes that wait for it end now. */
 	if (v->journal)
 		journal_fail(v->journal, status);
@@ -130,6 +150,11 @@ uint64_t volume_objects(const struct volume *v, uint64_t *stored_bytes, uint64_t
 	*stored_bytes = sum.data_sectors * 512;
 	*live_bytes = sum.live_sectors * 512;
 	return objmap_count(v->objects);
+}
+
+uint64_t volume_base_bytes(const struct volume *v)
+{
+	return objmap_sum(v->objects, OBJECT_BASE).data_sectors * 512;
 }
 
 size_t volume_memory_bytes(const struct volume *v)

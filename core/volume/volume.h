@@ -9,7 +9,8 @@
  * dead objects deleted (I8).  Rooms: open.c        superblock, locks, recovery: checkpoints, then
  * the headers after them, then the journal destage.c     batches, building, PUTs in flight, pacing
  *   apply.c       durable objects enter the maps, in order
- *   checkpoint.c  incremental checkpoints, deletes
+ *   checkpoint.c tables.c ranges.c deferred.c  incremental checkpoints, deletes
+ *   snapshot.c    states that are kept
  *   gc.c victim.c garbage collection; victim.c is the pure policy
  *   bulk.c        new images in one go
  *
@@ -38,6 +39,7 @@ struct volume_params {
 	struct cache *cache;
 	const struct config *config; /* copied */
 	const char *name;
+	const char *snapshot; /* read-only: the volume as it was then; NULL: as it is */
 	unsigned flags;
 };
 
@@ -108,6 +110,35 @@ int volume_checkpoint(struct volume *v) MUST_CHECK;
 /* Blocking: change the size (the caller checked and discarded). */
 int volume_resize(struct volume *v, uint64_t size_sectors, struct err *e) MUST_CHECK;
 
+/* ---- snapshots ---- */
+
+/* A snapshot is made (or removed) with a checkpoint of its own, and is there when the superblock
+ * says so: done(), later, never inside.  It holds what was acknowledged when it was asked for, and
+ * nothing acknowledged later; I/O goes on meanwhile.  -EEXIST, -ENOENT, -ENOSPC (too many), -EINVAL
+ * (name), -EROFS, or what made the volume fail. */
+enum volume_snapshot_op { VOLUME_SNAPSHOT_CREATE, VOLUME_SNAPSHOT_REMOVE };
+struct volume_snapshot {
+	enum volume_snapshot_op op;
+	char name[SNAPSHOT_NAME_MAX];
+	uint32_t flags; /* of the snapshot: enum snapshot_flags */
+	void (*done)(struct volume_snapshot *s, int status);
+	/* private */
+	uint64_t covers;
+	struct volume_snapshot *next;
+	struct loop_task task;
+	int status;
+};
+void volume_snapshot(struct volume *v, struct volume_snapshot *s);
+int volume_snapshot_wait(struct volume *v, enum volume_snapshot_op op, const char *name,
+	struct err *e) MUST_CHECK; /* blocking */
+
+/* Blocking: the volume becomes what the snapshot is.  Nobody may have used it since it was opened,
+ * and nothing but volume_close may follow. */
+int volume_rollback(struct volume *v, const char *name, struct err *e) MUST_CHECK;
+
+/* What snapshots keep: objects that the volume itself needs no more. */
+uint64_t volume_deferred(const struct volume *v, uint64_t *stored_bytes);
+
 /* Load the boot profile; *n 0 when there is none. The caller frees *ranges. Blocking. */
 int volume_profile(
 	struct volume *v, struct profile_range **ranges, uint32_t *n, struct err *e) MUST_CHECK;
@@ -116,6 +147,7 @@ int volume_profile(
 int volume_failed(const struct volume *v); /* 0, or why it is read-only now (I13) */
 void volume_get_stats(const struct volume *v, struct volume_stats *st);
 uint64_t volume_objects(const struct volume *v, uint64_t *stored_bytes, uint64_t *live_bytes);
+uint64_t volume_base_bytes(const struct volume *v); /* of these, in objects of base images */
 uint64_t volume_extents(const struct volume *v);
 size_t volume_memory_bytes(const struct volume *v);
 

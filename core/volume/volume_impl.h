@@ -44,12 +44,6 @@ struct outgoing {
 	struct outgoing *next;
 };
 
-/* One range of the LBA space and where its contents were last saved. */
-struct range_dir {
-	uint64_t number, offset_bytes;
-	uint32_t extents, crc;
-};
-
 enum build_stage { STAGE_IDLE, STAGE_HOLDING, STAGE_COALESCE, STAGE_LAYOUT, STAGE_CRC, STAGE_WAIT };
 
 struct checkpointer;
@@ -105,6 +99,12 @@ struct volume {
 	struct loop_task apply_task;
 	uint64_t new_object_bytes; /* since the last checkpoint */
 
+	/* snapshot.c */
+	struct volume_snapshot *snapshots; /* asked for; the oldest first */
+	bool apply_held;		   /* the next object waits for a checkpoint */
+	bool at_snapshot;		   /* open as it was then */
+	uint64_t snapshot_seq;
+
 	struct checkpointer *ckpt;
 	struct collector *gc;
 	struct volume_stats stats;
@@ -116,6 +116,8 @@ void destage_fini(struct volume *v);
 void destage_record(struct volume *v, uint64_t seq, const struct journal_extent *ext, uint32_t n);
 void destage_kick(struct volume *v);
 void destage_press(struct volume *v); /* the journal is full */
+/* What was acknowledged so far, and nothing after it, ends with an object. */
+void destage_seal(struct volume *v);
 bool destage_idle(const struct volume *v);
 struct outgoing *outgoing_new(struct volume *v);
 void outgoing_recycle(struct volume *v, struct outgoing *o);
@@ -139,7 +141,8 @@ void checkpointer_free(struct volume *v);
 /* Before the map changes in [lba, lba+len). */
 void checkpoint_touch(struct volume *v, uint64_t lba, uint64_t len);
 void checkpoint_object_added(struct volume *v, uint32_t slot);
-void checkpoint_object_dead(struct volume *v, uint32_t slot);
+/* died: the number of the object that took the last of it */
+void checkpoint_object_dead(struct volume *v, uint32_t slot, uint64_t died);
 void checkpoint_maybe(struct volume *v);
 void checkpoint_start(struct volume *v);
 bool checkpoint_busy(const struct volume *v);
@@ -153,6 +156,11 @@ int checkpoint_load(
 void superblock_swap(struct volume *v, void (*done)(struct volume *v, int status));
 int superblock_swap_wait(struct volume *v, struct err *e) MUST_CHECK;
 bool checkpoint_knows(const struct volume *v, uint64_t epoch, uint64_t number);
+
+/* snapshot.c */
+/* An object was applied: does a snapshot begin here? */
+void snapshots_due(struct volume *v);
+void snapshots_fail(struct volume *v, int status);
 
 /* load.c */
 int load_objects_after(struct volume *v, uint64_t seq, struct err *e) MUST_CHECK;
@@ -183,6 +191,11 @@ uint64_t volume_backoff_ns(const struct volume *v, uint32_t tries);
 bool volume_worth_retrying(int64_t status);
 /* A request failed and will be tried again: count it, and remember why. */
 void volume_store_failed(struct volume *v, int64_t status, const struct err *err);
+/* The same, of a base image when the number is one of its. */
+void volume_object_name_in(const struct superblock *sb, char out[STORE_NAME_MAX], const char *name,
+	uint64_t epoch, uint64_t seq);
+void volume_ckpt_name_in(const struct superblock *sb, char out[STORE_NAME_MAX], const char *name,
+	uint64_t epoch, uint64_t number);
 void volume_ckpt_name(char out[STORE_NAME_MAX], const char *name, uint64_t epoch, uint64_t number);
 
 #endif
