@@ -3,7 +3,8 @@
  * lsvd.h - liblsvd: log-structured virtual disks.
  *
  * Writes are acknowledged from a local journal (the pool), gathered into large immutable objects
- * and put, in order, into an object store.  An image is named STORE-URL/NAME: `file:/srv/vols/vm1`.
+ * and put, in order, into an object store.  An image is named STORE-URL/NAME: `file:/srv/vols/vm1`,
+ * and a snapshot of it `file:/srv/vols/vm1@monday`.
  *
  *   struct lsvd_config *cfg = lsvd_config_new();
  *   struct lsvd_ctx *ctx;
@@ -106,7 +107,7 @@ enum lsvd_open_flags {
 };
 
 struct lsvd_image_info {
-	char url[512], name[65];
+	char url[640], name[65];
 	char uuid[37];
 	uint64_t size_bytes;
 	uint64_t epoch;	       /* of the last writer */
@@ -116,13 +117,20 @@ struct lsvd_image_info {
 	uint64_t extents;      /* in the map */
 	bool clean;	       /* the last writer closed it */
 	char last_writer[128]; /* "host HOST pid PID since TIME" */
+	char snapshot[64];     /* that it is open at, read-only; "": as it is */
+	unsigned snapshots;    /* how many it has */
+	uint64_t kept_objects; /* that only snapshots need; not counted above */
+	uint64_t kept_bytes;
+	char base[65];	       /* image that it is a clone of, "" if it is none ... */
+	uint64_t base_bytes;   /* ... and how much of stored_bytes is the base's */
 };
 
 /* size: a multiple of 512, > 0, at most 256 TiB.  -EEXIST. */
 LSVD_API int lsvd_image_create(
 	struct lsvd_ctx *ctx, const char *url, uint64_t size_bytes, char *why);
 
-/* Takes the image for writing (or reads it only).  -EBUSY names the present writer. */
+/* Takes the image for writing (or reads it only).  -EBUSY names the present writer.  IMAGE@SNAPSHOT
+ * is read only, and nothing changes it. */
 LSVD_API int lsvd_image_open(
 	struct lsvd_ctx *ctx, const char *url, unsigned flags, struct lsvd_image **img, char *why);
 
@@ -154,6 +162,36 @@ LSVD_API int lsvd_image_drain(struct lsvd_image *img);
 
 /* Run garbage collection until the utilisation target (percent live) is met.  0, or -errno. */
 LSVD_API int lsvd_image_gc(struct lsvd_image *img, unsigned target_percent);
+
+/* ---- snapshots ---- */
+
+struct lsvd_snapshot_info {
+	uint64_t id;
+	char name[64];
+	uint64_t size_bytes;
+	uint64_t object;     /* the last data object before it */
+	uint64_t created_ns; /* wall clock */
+	bool automatic;	     /* made for clones; goes with the last of them */
+};
+
+/* Keep the image as it is now: all that was acknowledged before the call, nothing that is
+ * acknowledged after it returned, and of what is in flight all up to some point between two
+ * acknowledged writes.  I/O goes on meanwhile.  What it costs depends on what changed since the
+ * last checkpoint, not on the image.  Blocking.  -EEXIST, -EINVAL (1 to 63 of [A-Za-z0-9._-], no
+ * dot in front), -ENOSPC (512 at most), -EROFS. */
+LSVD_API int lsvd_snapshot_create(struct lsvd_image *img, const char *name, char *why);
+
+/* -ENOENT; -EBUSY: it has clones, which are named, or this process has it open.  Other processes
+ * that have it open get errors (-ESTALE). */
+LSVD_API int lsvd_snapshot_remove(struct lsvd_image *img, const char *name, char *why);
+
+/* Calls fn for each, the oldest first; stops when it returns non-zero. */
+LSVD_API int lsvd_snapshot_list(struct lsvd_ctx *ctx, const char *url,
+	int (*fn)(void *arg, const struct lsvd_snapshot_info *s), void *arg, char *why);
+
+/* The image, which must not be open, becomes what it was at IMAGE@SNAPSHOT, its size too.  All
+ * snapshots stay.  A crash leaves the one state or the other.  -EBUSY names the present writer. */
+LSVD_API int lsvd_snapshot_rollback(struct lsvd_ctx *ctx, const char *url, char *why);
 
 /* ---- I/O ---- */
 

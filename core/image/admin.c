@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int open_store(struct lsvd_ctx *ctx, const char *url, unsigned flags, struct store **s,
+int image_open_store(struct lsvd_ctx *ctx, const char *url, unsigned flags, struct store **s,
 	char name[IMAGE_NAME_MAX], struct err *e)
 {
 	char store_url[512];
@@ -48,7 +48,7 @@ int lsvd_image_create(struct lsvd_ctx *ctx, const char *url, uint64_t size_bytes
 			"create image '%s': the size must be a multiple of 512 bytes, and not 0",
 			url);
 	else
-		rc = open_store(ctx, url, STORE_CREATE, &s, name, &e);
+		rc = image_open_store(ctx, url, STORE_CREATE, &s, name, &e);
 	if (rc == 0) {
 		rc = ctx_image_create(ctx, s, name, size_bytes, &e);
 		store_close(s);
@@ -64,7 +64,7 @@ int lsvd_image_remove(struct lsvd_ctx *ctx, const char *url, char *why)
 	char name[IMAGE_NAME_MAX];
 	struct store *s;
 	bool entered = ctx_enter(ctx);
-	int rc = open_store(ctx, url, 0, &s, name, &e);
+	int rc = image_open_store(ctx, url, 0, &s, name, &e);
 
 	if (rc == 0) {
 		struct superblock *sb = calloc(1, sizeof(*sb));
@@ -149,7 +149,8 @@ int lsvd_image_info(struct lsvd_image *img, struct lsvd_image_info *info)
 	const struct superblock *sb = volume_superblock(img->vol);
 
 	memset(info, 0, sizeof(*info));
-	snprintf(info->url, sizeof(info->url), "%s", img->url);
+	snprintf(info->url, sizeof(info->url), "%s%s%s", img->url, img->snapshot[0] ? "@" : "",
+		img->snapshot);
 	snprintf(info->name, sizeof(info->name), "%s", img->name);
 	uuid_text(sb->uuid, info->uuid);
 	info->size_bytes = sb->size_sectors * 512;
@@ -158,6 +159,12 @@ int lsvd_image_info(struct lsvd_image *img, struct lsvd_image_info *info)
 	info->extents = volume_extents(img->vol);
 	info->clean = sb->clean;
 	volume_writer_text(sb, info->last_writer, sizeof(info->last_writer));
+	snprintf(info->snapshot, sizeof(info->snapshot), "%s", img->snapshot);
+	info->snapshots = sb->snapshots;
+	info->kept_objects = volume_deferred(img->vol, &info->kept_bytes);
+	if (sb->bases)
+		snprintf(info->base, sizeof(info->base), "%s", sb->base[sb->bases - 1].name);
+	info->base_bytes = volume_base_bytes(img->vol);
 	ctx_leave(img->ctx, entered);
 	return 0;
 }

@@ -133,6 +133,7 @@ static int open_volume(struct lsvd_image *img, struct err *e)
 		return rc;
 	p.pool = ctx->pool;
 	p.cache = ctx->cache;
+	p.snapshot = img->snapshot[0] ? img->snapshot : NULL;
 	p.flags = (img->flags & LSVD_OPEN_READONLY ? VOLUME_READONLY : 0u) |
 		  (img->flags & LSVD_OPEN_NO_JOURNAL ? VOLUME_NO_JOURNAL : 0u);
 	return volume_open(&p, &img->vol, e);
@@ -141,24 +142,30 @@ static int open_volume(struct lsvd_image *img, struct err *e)
 int ctx_image_open(struct lsvd_ctx *ctx, struct store *s, const char *name, unsigned flags,
 	struct lsvd_image **out, struct err *e)
 {
+	char path[512], plain[IMAGE_NAME_MAX], snapshot[SNAPSHOT_NAME_MAX];
 	struct lsvd_image *img;
-	char path[512];
-	int rc;
+	int rc = image_split_snapshot(name, plain, sizeof(plain), snapshot, e);
 
-	if (!(flags & LSVD_OPEN_READONLY) && find_open(ctx, s, name))
-		return err_set(e, -EBUSY, "image '%s' is open in this process already", name);
+	if (rc < 0)
+		return rc;
+	if (snapshot[0] && !(flags & LSVD_OPEN_READONLY))
+		return err_set(e, -EROFS,
+			"'%s' is a snapshot: it can only be read; clone it to write to it", name);
+	if (!(flags & LSVD_OPEN_READONLY) && find_open(ctx, s, plain))
+		return err_set(e, -EBUSY, "image '%s' is open in this process already", plain);
 	img = calloc(1, sizeof(*img));
 	if (!img)
 		return -ENOMEM;
+	memcpy(img->snapshot, snapshot, sizeof(snapshot));
 	img->ctx = ctx;
 	img->store = s;
 	img->flags = flags;
 	img->counts_before = s->counts;
-	snprintf(img->name, sizeof(img->name), "%s", name);
+	snprintf(img->name, sizeof(img->name), "%s", plain);
 	if (snprintf(img->url, sizeof(img->url), "%s%s%s", s->url,
-		    s->url[strlen(s->url) - 1] == ':' ? "" : "/", name) >= (int)sizeof(img->url)) {
+		    s->url[strlen(s->url) - 1] == ':' ? "" : "/", plain) >= (int)sizeof(img->url)) {
 		free(img);
-		return err_set(e, -ENAMETOOLONG, "the URL of image '%s' is too long", name);
+		return err_set(e, -ENAMETOOLONG, "the URL of image '%s' is too long", plain);
 	}
 	rc = config_resolve(ctx->cfg, img->url, &img->cfg, e);
 	if (rc == 0)
@@ -186,16 +193,19 @@ int ctx_image_open(struct lsvd_ctx *ctx, struct store *s, const char *name, unsi
 int lsvd_image_open(
 	struct lsvd_ctx *ctx, const char *url, unsigned flags, struct lsvd_image **out, char *why)
 {
-	char store_url[512], name[IMAGE_NAME_MAX];
+	char plain[600], snapshot[SNAPSHOT_NAME_MAX], name[IMAGE_NAME_MAX];
+	char whole[IMAGE_NAME_MAX + SNAPSHOT_NAME_MAX + 1];
 	struct err e = {.msg = ""};
 	struct store *s = NULL;
 	bool entered = ctx_enter(ctx);
-	int rc = store_split_url(url, store_url, sizeof(store_url), name, sizeof(name), &e);
+	int rc = image_split_snapshot(url, plain, sizeof(plain), snapshot, &e);
 
 	if (rc == 0)
-		rc = store_open(ctx->loop, store_url, 0, &s, &e);
-	if (rc == 0)
-		rc = ctx_image_open(ctx, s, name, flags, out, &e);
+		rc = image_open_store(ctx, plain, 0, &s, name, &e);
+	if (rc == 0) {
+		snprintf(whole, sizeof(whole), "%s%s%s", name, snapshot[0] ? "@" : "", snapshot);
+		rc = ctx_image_open(ctx, s, whole, flags, out, &e);
+	}
 	if (rc == 0)
 		(*out)->own_store = true;
 	else if (s)

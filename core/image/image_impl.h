@@ -63,6 +63,7 @@ struct lsvd_image {
 	struct store *store;
 	bool own_store;
 	char url[512], name[IMAGE_NAME_MAX];
+	char snapshot[SNAPSHOT_NAME_MAX]; /* "": none */
 	unsigned flags;
 	struct config cfg;
 	bool closing;
@@ -117,6 +118,14 @@ int io_check(const struct lsvd_image *img, const struct lsvd_io *io);
 void io_start(struct lsvd_image *img, struct lsvd_io *io);
 int parts_init(struct lsvd_image *img) MUST_CHECK;
 void parts_fini(struct lsvd_image *img);
+
+/* snapshot.c */
+/* Cut "@SNAPSHOT" off an image's name or URL; `plain` has room for `len`.  -EINVAL: no name for one. */
+int image_split_snapshot(const char *url, char *plain, size_t len,
+	char snapshot[SNAPSHOT_NAME_MAX], struct err *e) MUST_CHECK;
+/* Open the store of an image's URL. */
+int image_open_store(struct lsvd_ctx *ctx, const char *url, unsigned flags, struct store **s,
+	char name[IMAGE_NAME_MAX], struct err *e) MUST_CHECK;
 
 /* context.c */
 int ctx_need_pool(struct lsvd_ctx *ctx, struct err *e) MUST_CHECK;

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* test_snapshot.c - states that are kept: taken with writes in flight, read, removed, rolled back
+ * to; and that nothing is deleted too early, or never. */
+#include "test/fsck_env.h"
+#include "test/image_env.h"
+#include "test/test.h"
+#include "volume/checkpoint_impl.h"
+
+#include <dirent.h>
+#include <errno.h>
+
+/* ---- what a snapshot reads ---- */
+
+/* The model's versions, kept with a snapshot. */
+struct kept {
+	char name[32];
+	uint32_t *version;
+	uint64_t size_bytes;
+};
+
+static struct kept keep(struct image_env *e, const char *name)
+{
+	struct kept k = {.size_bytes = e->size_bytes};
+	size_t n = e->size_bytes / 512 * sizeof(*k.version);
+
+	snprintf(k.name, sizeof(k.name), "%s", name);
+	k.version = malloc(n);
+	memcpy(k.version, e->version, n);
+	return k;
+}
+
+static struct kept take(struct image_env *e, const char *name)
+{
+	IE_OK(e, lsvd_snapshot_create(e->img, name, e->why));
+	return keep(e, name);
+}
+
+/* Read all of the image at this snapshot, beside whatever is open. */
+static void check_kept(struct image_env *e, const struct kept *k)
+{
+	struct image_env at = *e;
+	char url[400];
+
+	snprintf(url, sizeof(url), "%s@%s", e->url, k->name);
+	at.version = k->version;
+	at.size_bytes = k->size_bytes;
+	IE_OK(e, lsvd_image_open(e->ctx, url, LSVD_OPEN_READONLY, &at.img, e->why));
+	assert_int_equal(lsvd_image_size(at.img), k->size_bytes);
+	model_check_all(&at);
+	assert_int_equal(lsvd_pwrite(at.img, at.why, 512, 0), -EROFS);
+	IE_OK(e, lsvd_image_close(at.img, e->why));
+}
+
+static void busy_image(struct image_env *e)
+{
+	ie_set(e, "checkpoint.interval", "1M");
+	ie_set(e, "gc.start", "70");
+	ie_set(e, "gc.stop", "80");
+}
+
+/* Nothing that fsck minds. */
+static void fsck_clean(struct image_env *e)
+{
+	struct fsck_params p = {.name = "vm", .flags = FSCK_DATA};
+	struct fsck_report r;
+	struct err err = {""};
+	struct loop *l;
+
+	assert_int_equal(loop_uring_new(64, &l, &err), 0);
+	assert_int_equal(store_open(l, e->store, 0, (struct store **)(uintptr_t)&p.store, &err), 0);
+	if (fsck_run(&p, &r, &err) < 0)
+		fail_msg("fsck: %s", err.msg);
+	for (uint32_t i = 0; i < r.n; i++)
+		if (r.findings[i].severity != FSCK_NOTE)
+			fail_msg("fsck: %s: %s", r.findings[i].object, r.findings[i].what);
+	fsck_report_fini(&r);
+	store_close(p.store);
+	loop_free(l);
+}
+
+TEST(a_snapshot_stays_what_it_is)
+{
+	struct image_env *e = ie_new("stays");
+	struct kept k[4];
+
+	busy_image(e);
+	ie_open(e, LSVD_DRIVE_INLINE);
+	for (int i = 0; i < 4; i++) {
+		char name[8] = {(char)('a' + i)};
+
+		model_churn(e, 500);
+		k[i] = take(e, name);
+		check_kept(e, &k[i]);
+	}
+	model_churn(e, 1500);
+	model_check_all(e);
+	for (int i = 0; i < 4; i++)
+		check_kept(e, &k[i]);
+	ie_close(e);
+	fsck_clean(e);
+	ie_open(e, LSVD_DRIVE_THREAD);
+	model_churn(e, 500);
+	for (int i = 0; i < 4; i++)
+		check_kept(e, &k[i]);
+	model_check_all(e);
+	for (int i = 0; i < 4; i++)
+		free(k[i].version);
+	ie_free(e);
+}
+
+TEST(names_of_snapshots)
+{
+	struct image_env *e = ie_new("names");
+	struct lsvd_image *img;
+	char url[500], longest[65];
+
+	memset(longest, 'x', 64);
+	longest[64] = 0;
+	ie_open(e, LSVD_DRIVE_INLINE);
+	IE_SAYS(e, lsvd_snapshot_create(e->img, "", e->why), -EINVAL, "no name");
+	IE_SAYS(e, lsvd_snapshot_create(e->img, "a@b", e->why), -EINVAL, "no name");
+	IE_SAYS(e, lsvd_snapshot_create(e->img, ".a", e->why), -EINVAL, "no name");
+	IE_SAYS(e, lsvd_snapshot_create(e->img, longest, e->why), -EINVAL, "no name");
+	IE_OK(e, lsvd_snapshot_create(e->img, longest + 1, e->why));
+	IE_SAYS(e, lsvd_snapshot_create(e->img, longest + 1, e->why), -EEXIST, "already");
+	IE_SAYS(e, lsvd_snapshot_remove(e->img, "nope", e->why), -ENOENT, "no snapshot 'nope'");
+	snprintf(url, sizeof(url), "%s@%s", e->url, longest + 1);
+	IE_SAYS(e, lsvd_image_open(e->ctx, url, 0, &img, e->why), -EROFS, "snapshot");
+	IE_OK(e, lsvd_image_open(e->ctx, url, LSVD_OPEN_READONLY, &img, e->why));
+	IE_SAYS(e, lsvd_snapshot_create(img, "more", e->why), -EROFS, "read-only");
+	IE_SAYS(e, lsvd_snapshot_remove(e->img, longest + 1, e->why), -EBUSY, "is open");
+	IE_OK(e, lsvd_image_close(img, e->why));
+	IE_OK(e, lsvd_snapshot_remove(e->img, longest + 1, e->why));
+	IE_SAYS(e, lsvd_image_open(e->ctx, url, LSVD_OPEN_READONLY, &img, e->why), -ENOENT,
+		"no snapshot");
+	snprintf(url, sizeof(url), "%s@a b", e->url);
+	IE_SAYS(e, lsvd_image_open(e->ctx, url, LSVD_OPEN_READONLY, &img, e->why), -EINVAL,
+		"names no snapshot");
+	ie_free(e);
+}
+
+static int note(void *arg, const struct lsvd_snapshot_info *s)
+{
+	char **p = arg;
+
+	*p += sprintf(*p, "%d:%s:%d ", (int)s->id, s->name, (int)(s->size_bytes >> 20));
+	return 0;
+}
+
+TEST(snapshots_are_listed)
+{
+	struct image_env *e = ie_new("list");
+	char text[200] = "", *p = text;
+
+	ie_open(e, LSVD_DRIVE_INLINE);
+	IE_OK(e, lsvd_snapshot_create(e->img, "one", e->why));
+	IE_OK(e, lsvd_image_resize(e->img, 2 * e->size_bytes, false, e->why));
+	IE_OK(e, lsvd_snapshot_create(e->img, "two", e->why));
+	IE_OK(e, lsvd_snapshot_remove(e->img, "one", e->why));
+	IE_OK(e, lsvd_snapshot_create(e->img, "one", e->why));
+	IE_OK(e, lsvd_snapshot_list(e->ctx, e->url, note, &p, e->why));
+	assert_string_equal(text, "2:two:64 3:one:64 ");
+	ie_free(e);
+}
+
+/* ---- with writes in flight ---- */
+
+enum { FLIGHT = 64, LANES = 8 };
+
+struct lane {
+	struct lsvd_io io;
+	struct iovec iov;
+	uint8_t buf[4096];
+	struct flight *f;
+	uint64_t lba;
+	uint32_t n; /* of the write */
+};
+
+struct flight {
+	struct image_env *e;
+	struct lane lane[LANES];
+	uint32_t submitted, acked[LANES]; /* the newest of each lane */
+	unsigned busy;
+	bool stop;
+};
+
+static void next_write(struct lane *l);
+
+static void written(struct lsvd_io *io)
+{
+	struct lane *l = io->user;
+
+	assert_int_equal(io->status, 0);
+	l->f->acked[l - l->f->lane] = l->n;
+	l->f->busy--;
+	if (!l->f->stop)
+		next_write(l);
+}
+
+/* Each lane overwrites one place again and again, with rising numbers. */
+static void next_write(struct lane *l)
+{
+	l->n = ++l->f->submitted;
+	model_fill(l->buf, l->lba, 8, l->n);
+	l->iov = (struct iovec){l->buf, sizeof(l->buf)};
+	l->io.op = LSVD_WRITE;
+	l->io.offset_bytes = l->lba * 512;
+	l->io.len_bytes = sizeof(l->buf);
+	l->io.iov = &l->iov;
+	l->io.iovcnt = 1;
+	l->io.cb = written;
+	l->io.user = l;
+	l->f->busy++;
+	assert_int_equal(lsvd_submit(l->f->e->img, &l->io), 0);
+}
+
+/* One after the other in submission order is what all saw: the snapshot is a prefix. */
+static void check_prefix(
+	struct image_env *e, const char *name, const uint32_t *before, const uint32_t *after)
+{
+	char url[400];
+	struct lsvd_image *img;
+	uint8_t buf[4096];
+
+	snprintf(url, sizeof(url), "%s@%s", e->url, name);
+	IE_OK(e, lsvd_image_open(e->ctx, url, LSVD_OPEN_READONLY, &img, e->why));
+	for (unsigned i = 0; i < LANES; i++) {
+		uint32_t n;
+
+		assert_int_equal(lsvd_pread(img, buf, 4096, i * 65536), 0);
+		n = model_version(buf, i * 128);
+		for (unsigned s = 0; s < 8; s++)
+			assert_true(model_is(buf + s * 512, i * 128 + s, n));
+		if (n < before[i] || n > after[i])
+			fail_msg("lane %u: %u, not %u to %u", i, n, before[i], after[i]);
+	}
+	IE_OK(e, lsvd_image_close(img, e->why));
+}
+
+TEST(a_snapshot_lies_between_acknowledged_writes)
+{
+	struct image_env *e = ie_new("flight");
+	struct flight f = {.e = e};
+	uint32_t before[10][LANES], after[10][LANES];
+
+	busy_image(e);
+	ie_open(e, LSVD_DRIVE_INLINE);
+	for (unsigned i = 0; i < LANES; i++) {
+		f.lane[i].f = &f;
+		f.lane[i].lba = i * 128;
+		next_write(&f.lane[i]);
+	}
+	for (char name[] = "0"; name[0] <= '9'; name[0]++) {
+		unsigned k = (unsigned)(name[0] - '0');
+
+		for (int i = 0; i < 300; i++)
+			lsvd_poll(e->ctx, 1000000);
+		memcpy(before[k], f.acked, sizeof(f.acked));
+		IE_OK(e, lsvd_snapshot_create(e->img, name, e->why));
+		for (unsigned i = 0; i < LANES; i++)
+			after[k][i] = f.lane[i].n;
+	}
+	f.stop = true;
+	while (f.busy)
+		lsvd_poll(e->ctx, -1);
+	assert_true(f.submitted > 1000);
+	for (char name[] = "0"; name[0] <= '9'; name[0]++)
+		check_prefix(e, name, before[name[0] - '0'], after[name[0] - '0']);
+	e->version = realloc(e->version, e->size_bytes / 512 * sizeof(*e->version));
+	ie_free(e);
+}
+
+/* ---- what goes when ---- */
+
+static unsigned objects_there(struct image_env *e)
+{
+	char path[300];
+	unsigned n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "%s/vm", e->root);
+	d = opendir(path);
+	assert_non_null(d);
+	for (struct dirent *x; (x = readdir(d));)
+		n += strlen(x->d_name) == 33;
+	closedir(d);
+	return n;
+}
+
+TEST(what_only_a_snapshot_needs_goes_with_it)
+{
+	struct image_env *e = ie_new("gone");
+	struct lsvd_image_info info;
+	struct kept a, b;
+	unsigned alone;
+
+	ie_set(e, "gc.enabled", "false");
+	ie_open(e, LSVD_DRIVE_INLINE);
+	model_write(e, 0, 4096);
+	ie_close(e);
+	alone = objects_there(e);
+	ie_open(e, LSVD_DRIVE_INLINE);
+	a = take(e, "a");
+	model_write(e, 0, 4096);
+	b = take(e, "b");
+	model_write(e, 0, 4096);
+	ie_close(e);
+	assert_true(objects_there(e) >= alone + 16); /* 2 MiB twice, in objects of 256 KiB */
+	ie_open(e, LSVD_DRIVE_INLINE);
+	check_kept(e, &a);
+	check_kept(e, &b);
+	lsvd_image_info(e->img, &info);
+	assert_true(info.kept_objects >= 16);
+	assert_int_equal(info.kept_bytes, 2 * 4096 * 512);
+	assert_int_equal(info.snapshots, 2);
+	IE_OK(e, lsvd_snapshot_remove(e->img, "a", e->why));
+	lsvd_image_info(e->img, &info);
+	assert_int_equal(info.kept_bytes, 4096 * 512);
+	check_kept(e, &b);
+	ie_close(e);
+	fsck_clean(e);
+	ie_open(e, LSVD_DRIVE_INLINE);
+	check_kept(e, &b);
+	IE_OK(e, lsvd_snapshot_remove(e->img, "b", e->why));
+	lsvd_image_info(e->img, &info);
+	assert_int_equal(info.kept_objects, 0);
+	model_check_all(e);
+	ie_close(e);
+	fsck_clean(e);
+	ie_ctx(e, LSVD_DRIVE_INLINE);
+	IE_OK(e, lsvd_image_stat(e->ctx, e->url, &info, e->why));
+	assert_int_equal(objects_there(e), info.objects);
+	assert_int_equal(info.live_bytes, 4096 * 512);
+	free(a.version);
+	free(b.version);
+	ie_free(e);
+}
+
+/* ---- rolling back ---- */
+
+static void roll_back(struct image_env *e, const struct kept *k)
+{
+	char url[400];
+
+	snprintf(url, sizeof(url), "%s@%s", e->url, k->name);
+	IE_OK(e, lsvd_snapshot_rollback(e->ctx, url, e->why));
+	free(e->version);
+	e->version = malloc(k->size_bytes / 512 * sizeof(*e->version));
+	memcpy(e->version, k->version, k->size_bytes / 512 * sizeof(*e->version));
+	e->size_bytes = k->size_bytes;
+}
+
+TEST(an_image_is_rolled_back_and_forth)
+{
+	struct image_env *e = ie_new("roll");
+	struct kept k[3];
+	char url[400];
+
+	busy_image(e);
+	ie_open(e, LSVD_DRIVE_INLINE);
+	for (int i = 0; i < 3; i++) {
+		char name[8] = {(char)('a' + i)};
+
+		model_churn(e, 600);
+		k[i] = take(e, name);
+	}
+	model_churn(e, 600);
+	snprintf(url, sizeof(url), "%s@a", e->url);
+	IE_SAYS(e, lsvd_snapshot_rollback(e->ctx, url, e->why), -EBUSY, "open");
+	IE_SAYS(e, lsvd_snapshot_rollback(e->ctx, e->url, e->why), -EINVAL, "IMAGE@SNAPSHOT");
+	ie_close_image(e);
+	snprintf(url, sizeof(url), "%s@zzz", e->url);
+	IE_SAYS(e, lsvd_snapshot_rollback(e->ctx, url, e->why), -ENOENT, "no snapshot 'zzz'");
+	for (unsigned round = 0; round < 6; round++) {
+		roll_back(e, &k[(round * 2 + 1) % 3]);
+		fsck_clean(e);
+		ie_image(e, 0);
+		model_check_all(e);
+		model_churn(e, 300);
+		for (int i = 0; i < 3; i++)
+			check_kept(e, &k[i]);
+		ie_close_image(e);
+		fsck_clean(e);
+	}
+	ie_image(e, 0);
+	for (int i = 0; i < 3; i++) {
+		IE_OK(e, lsvd_snapshot_remove(e->img, k[i].name, e->why));
+		for (int m = i + 1; m < 3; m++)
+			check_kept(e, &k[m]);
+		free(k[i].version);
+	}
+	model_check_all(e);
+	ie_close(e);
+	fsck_clean(e);
+	ie_open(e, LSVD_DRIVE_INLINE);
+	model_check_all(e);
+	ie_free(e);
+}
