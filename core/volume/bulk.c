@@ -117,19 +117,15 @@ int bulk_begin(struct store *store, const char *name, uint64_t size_bytes,
 	const struct bulk_options *o, struct bulk **out, struct err *e)
 {
 	struct bulk *b = calloc(1, sizeof(*b));
-	struct superblock *sb = calloc(1, sizeof(*sb));
 	int rc = size_bytes % 512
 			 ? err_set(e, -EINVAL, "an image's size must be a multiple of 512 bytes")
 			 : volume_check_size(size_bytes / 512, e);
 
-	if (rc == 0 && (!b || !sb))
+	if (rc == 0 && !b)
 		rc = -ENOMEM;
 	if (rc == 0) {
 		b->object_bytes = o->object_bytes;
-		rc = volume_read_superblock(store, name, sb, NULL, NULL);
-		rc = rc == -ENOENT ? 0
-				   : err_set(e, -EEXIST, "image '%s' exists already in '%s'", name,
-					     store->url);
+		rc = volume_check_absent(store, name, e);
 	}
 	if (rc == 0)
 		rc = init_volume(b, store, name, size_bytes, o);
@@ -137,10 +133,12 @@ int bulk_begin(struct store *store, const char *name, uint64_t size_bytes,
 		rc = volume_lock(store, name, e);
 	if (rc == 0) {
 		b->v.locked = true;
-		/* What an interrupted attempt left behind. */
-		rc = volume_remove_objects(store, name, e);
+		/* Again: somebody may just have made it. */
+		rc = volume_check_absent(store, name, e);
 	}
-	free(sb);
+	/* What an interrupted attempt left behind. */
+	if (rc == 0)
+		rc = volume_remove_objects(store, name, e);
 	if (rc < 0) {
 		if (b && b->v.store)
 			free_bulk(b);

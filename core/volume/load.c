@@ -528,10 +528,12 @@ int load_objects_after(struct volume *v, uint64_t seq, struct err *e)
 {
 	struct header_read *ring = calloc(HEADERS_AHEAD, sizeof(*ring));
 	uint64_t next = seq + 1, asked = next;
-	int rc = ring ? 1 : -ENOMEM;
+	/* Closed in order, it ends with its checkpoint: what goes on there is of somebody who lost the
+	 * image, or of an earlier one of this name. */
+	int rc = !ring ? -ENOMEM : v->sb->clean ? 0 : 1;
 
 	while (rc == 1) {
-		/* A few ahead, but one first: a clean image has none. */
+		/* A few ahead, but one first: there may be none. */
 		uint64_t ahead = next == seq + 1 ? 1 : HEADERS_AHEAD;
 
 		while (asked < next + ahead &&

@@ -84,18 +84,34 @@ int volume_check_size(uint64_t size_sectors, struct err *e)
 	return 0;
 }
 
-/* What a removal or a bulk load that was cut short left under this name. */
-static int purge(struct store *s, const char *name, struct err *e)
+int volume_check_absent(struct store *s, const char *name, struct err *e)
 {
 	struct superblock *sb = calloc(1, sizeof(*sb));
 	int rc = sb ? volume_read_superblock(s, name, sb, NULL, NULL) : -ENOMEM;
 
 	free(sb);
 	if (rc == -ENOENT)
-		return volume_remove_objects(s, name, e);
-	if (rc == -ENOMEM || rc == -EIO)
+		return 0;
+	if (rc < 0 && volume_worth_retrying(rc))
 		return err_set(e, rc, "read superblock: %s", strerror(-rc));
 	return err_set(e, -EEXIST, "image '%s' exists already in '%s'", name, s->url);
+}
+
+/* What a removal or a bulk load that was cut short left under this name.  Under the lock, for a bulk
+ * load may be at work, or just have ended. */
+static int purge(struct store *s, const char *name, struct err *e)
+{
+	int rc = volume_check_absent(s, name, e);
+
+	if (rc == 0)
+		rc = volume_lock(s, name, e);
+	if (rc < 0)
+		return rc;
+	rc = volume_check_absent(s, name, e);
+	if (rc == 0)
+		rc = volume_remove_objects(s, name, e);
+	volume_unlock(s, name);
+	return rc;
 }
 
 int volume_create(struct store *s, const char *name, uint64_t size_sectors, struct err *e)

@@ -114,7 +114,8 @@ static void swap_done(struct store_req *r, int64_t status)
 	if (status >= 0) {
 		memcpy(v->tag, r->tag, STORE_TAG_MAX);
 		over(v, 0);
-	} else if (status == -ESTALE && s->tries) {
+	} else if ((status == -ESTALE || status == -EEXIST) && s->tries) {
+		/* By an earlier try of ours that went through after all? */
 		s->iov = (struct iovec){.iov_base = s->read, .iov_len = SUPERBLOCK_BYTES};
 		s->req = (struct store_req){.op = STORE_GET,
 			.name = s->name,

@@ -171,6 +171,8 @@ void superblock_init(
 int superblock_create(
 	struct store *s, const char *name, const struct superblock *sb, struct err *e) MUST_CHECK;
 int volume_check_size(uint64_t size_sectors, struct err *e) MUST_CHECK;
+/* 0: there is no such image; -EEXIST, or why the store cannot tell. */
+int volume_check_absent(struct store *s, const char *name, struct err *e) MUST_CHECK;
 int volume_lock(struct store *s, const char *name, struct err *e) MUST_CHECK;
 void volume_unlock(struct store *s, const char *name);
 int volume_remove_objects(struct store *s, const char *name, struct err *e) MUST_CHECK;
