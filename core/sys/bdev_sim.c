@@ -476,6 +476,14 @@ void sim_disk_crash(struct sim_disk *d, uint64_t s, bool process_only)
 		lose_power(d, &rand);
 }
 
+bool sim_disk_doubtful(const struct sim_disk *d)
+{
+	for (const struct undo *u = d->oldest; u; u = u->newer)
+		if (u->doomed)
+			return true;
+	return false;
+}
+
 void sim_disk_rot(struct sim_disk *d, uint64_t offset_bytes, unsigned bit)
 {
 	assert(offset_bytes < d->size_bytes && bit < 8);

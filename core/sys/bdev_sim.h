@@ -41,6 +41,10 @@ int sim_disk_open(struct sim_disk *d, struct loop *l, struct bdev **out) MUST_CH
  */
 void sim_disk_crash(struct sim_disk *d, uint64_t s, bool process_only);
 
+/* A flush failed since the last power failure, so some completed writes will be lost with the power:
+ * what it says is not to be believed until then. */
+bool sim_disk_doubtful(const struct sim_disk *d);
+
 /* Flip one bit (bit rot) at this byte; change the model's faults; look at raw bytes. */
 void sim_disk_rot(struct sim_disk *d, uint64_t offset_bytes, unsigned bit);
 struct sim_disk_model *sim_disk_model(struct sim_disk *d);

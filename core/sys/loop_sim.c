@@ -104,6 +104,11 @@ void loop_sim_stop_at(struct loop *l, uint64_t events)
 	l->stop_at = events;
 }
 
+uint64_t loop_sim_stops_at(const struct loop *l)
+{
+	return l->stop_at;
+}
+
 void loop_sim_on_stop(struct loop *l, void (*fn)(void *arg), void *arg)
 {
 	l->stopped = fn;

@@ -27,6 +27,8 @@ uint64_t loop_sim_events(const struct loop *l);
 /* loop_poll() runs nothing once that many events have run: a crash can be cut between any two. */
 void loop_sim_stop_at(struct loop *l, uint64_t events);
 
+uint64_t loop_sim_stops_at(const struct loop *l);
+
 /* The same, and the loop_poll() that came to that point, or would go beyond it, calls fn at its end, which may
  * longjmp() away: so a crash also cuts those who poll until something happens. */
 void loop_sim_on_stop(struct loop *l, void (*fn)(void *arg), void *arg);

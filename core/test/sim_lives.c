@@ -2,133 +2,141 @@
 #include "test/sim_lives.h"
 
 #include "image/image_impl.h"
-#include "test/sim_workload.h"
-#include "volume/checkpoint_impl.h"
-#include "volume/fsck.h"
+#include "test/sim_damage.h"
+#include "test/sim_vol.h"
+#include "test/sim_zombie.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
-enum { OPEN_TRIES = 30, LIVES_MAX = 5 };
-
-/* Is the image marked as closed?  MAYBE: a crash came in a call that changes it. */
-enum clean { DIRTY, CLEAN, MAYBE };
+enum { LIVES_MAX = 5 };
 
 static struct world world;
-static struct {
-	enum clean clean;
-	bool pool_lost;	     /* the disks are blank */
-	bool legs_whole;     /* every leg has everything */
-	bool machine_crash;  /* the last crash was one */
-	uint32_t settled_at; /* pieces */
-} life;
+static struct plan_trail *trail;
 
-/* ---- opening ---- */
-
-static bool transient(int rc)
+void sim_set_trail(struct plan_trail *t)
 {
-	return rc == -EIO || rc == -ETIMEDOUT || rc == -EAGAIN || rc == -ENOSPC;
+	trail = t;
 }
 
-static int try_open(struct world *w, unsigned flags, char *why)
-{
-	bool landed = false;
-	int rc = 0;
+/* ---- the beginning of a life ---- */
 
-	for (int i = 0; i < OPEN_TRIES; i++) {
-		rc = world_open_image(w, flags, why);
-		/* A superblock may land late, from an earlier life. */
-		if (rc == -ESTALE && !landed)
-			world_land_strays(w);
-		else if (!transient(rc))
-			break;
-		landed = landed || rc == -ESTALE;
-		if (i == OPEN_TRIES / 2)
-			world_calm(w);
-	}
-	return rc;
+/* A leg may stay away for a life; one that was away is back, mostly. */
+static void choose_legs(struct world *w)
+{
+	bool back = world_chance(w, 70), away = world_may(w, F_AWAY, 15);
+	unsigned leg = (unsigned)world_below(w, 2);
+
+	if (w->legs < 2)
+		return;
+	for (unsigned i = 0; i < w->legs; i++)
+		w->here[i] = back || w->cut_open || !w->stale[i];
+	if (!away || w->cut_open || w->stale[0] || w->stale[1] || !w->whole)
+		return;
+	/* What is told by the rotten leg alone may not be true. */
+	if (w->rotten >= 0)
+		leg = (unsigned)w->rotten;
+	w->here[leg] = false;
+	world_log(w, "leg %u is away", leg);
 }
 
-static void open_image(struct world *w)
+static void open_all(struct world *w)
 {
 	char why[LSVD_ERR_MAX] = "";
-	enum clean was = life.clean;
-	int rc = world_open_pool(w, why);
+	unsigned first = (unsigned)world_below(w, w->nvols);
 
-	if (rc < 0)
+	for (unsigned i = 0; i < w->nvols; i++)
+		vol_resolve(&w->vol[i]);
+	if (world_open_pool(w, why) < 0)
 		world_fail(w, "open pool: %s", why);
-	life.legs_whole = true;
-	life.clean = was == DIRTY ? DIRTY : MAYBE;
-	rc = try_open(w, 0, why);
-	if (life.pool_lost && rc == 0 && was == DIRTY)
-		world_fail(w, "opened although the journal is lost");
-	if (life.pool_lost && rc == -ESTALE) {
-		if (was == CLEAN)
-			world_fail(w, "closed cleanly, but: %s", why);
-		life.clean = MAYBE; /* from here on the new pool may be the image's */
-		rc = try_open(w, LSVD_OPEN_NO_JOURNAL, why);
+	if (world_may(w, F_DAMAGE, 10))
+		damage_try(&w->vol[world_below(w, w->nvols)]);
+	/* Dirty ones hold room in the pool that only they can give back. */
+	for (unsigned i = 0; i < w->nvols; i++) {
+		struct vol *v = &w->vol[(first + i) % w->nvols];
+
+		if (v->exists == YES && (v->clean != CLEAN || world_chance(w, 80)))
+			vol_open(v);
 	}
-	if (rc < 0)
-		world_fail(w, "open: %s", why);
-	life.pool_lost = false;
-	life.clean = DIRTY;
-	world_log(w, "open after %" PRIu64 " events", loop_sim_events(w->loop));
-	workload_settle(w);
-	/* What one power failure spared is on the platter; with two legs it may be on one only. */
-	if (life.machine_crash && w->legs == 1 && w->o.flushed < w->o.n)
-		w->o.flushed = w->o.n;
-	life.machine_crash = false;
-	if (loop_sim_events(w->loop) > 2000000)
-		world_fail(w, "opening took %" PRIu64 " events", loop_sim_events(w->loop));
+	w->mending = false;
+	w->whole = true;
 }
 
-/* ---- ending ---- */
+/* ---- the end of a life ---- */
 
-static int close_image(struct world *w)
+static void lose_pool(struct world *w)
 {
-	char why[LSVD_ERR_MAX] = "";
-	int rc;
+	world_log(w, "---- the pool is lost");
+	for (unsigned i = 0; i < w->nvols; i++) {
+		struct vol *v = &w->vol[i];
 
-	workload_finish(w);
-	life.clean = MAYBE;
-	w->blocking = true;
-	rc = lsvd_image_close(w->img, why);
-	w->blocking = false;
-	w->img = NULL;
-	world_log(w, "close: %d %s", rc, why);
-	if (rc == 0) {
-		life.clean = CLEAN;
-		w->o.flushed = w->o.stored = w->o.acked;
+		v->journal_lost = true;
+		if (v->exists)
+			oracle_crashed(&v->o, LOST_POOL);
 	}
-	return rc;
+	w->cut_open = false;
+	for (unsigned i = 0; i < w->legs; i++) {
+		world_lose_disk(w, i);
+		w->stale[i] = false;
+	}
+	w->whole = true;
+	w->mending = false;
+}
+
+/* A disk that failed a flush has dropped what it should have kept; nothing tells whoever opens it
+ * next (reads still give it) until its power is gone, too. */
+static void doubtful_disks(struct world *w)
+{
+	unsigned doubtful = 0, good = 0;
+
+	for (unsigned i = 0; i < w->legs; i++) {
+		if (!sim_disk_doubtful(w->disk[i])) {
+			good += !w->stale[i];
+			continue;
+		}
+		world_log(w, "---- leg %u failed a flush, and loses what it did not keep", i);
+		sim_disk_crash(w->disk[i], world_rand(w), false);
+		w->mending = true;
+		w->whole = false;
+		doubtful++;
+	}
+	for (unsigned i = 0; i < w->nvols; i++)
+		if (doubtful && !good && w->vol[i].exists)
+			oracle_crashed(&w->vol[i].o, LOST_MACHINE);
 }
 
 static void lose_disks(struct world *w)
 {
-	unsigned lost = (unsigned)world_below(w, 100);
+	unsigned lost = (unsigned)world_below(w, 100), leg = (unsigned)world_below(w, 2);
 
+	doubtful_disks(w);
+	if (!plan_has(&w->plan, F_LOSE))
+		return;
 	if (lost < 15) {
-		world_log(w, "---- the pool is lost");
-		oracle_crashed(&w->o, LOST_POOL);
-		for (unsigned i = 0; i < w->legs; i++)
-			world_lose_disk(w, i);
-		life.pool_lost = true;
-	} else if (lost < 35 && w->legs == 2 && w->rotten < 0 && life.legs_whole &&
-		   !life.pool_lost) {
-		unsigned leg = (unsigned)world_below(w, 2);
-
+		lose_pool(w);
+	} else if (lost < 35 && w->legs == 2 && w->rotten < 0 && w->whole && !w->stale[!leg]) {
 		world_log(w, "---- leg %u is lost", leg);
 		world_lose_disk(w, leg);
-		life.legs_whole = false;
+		w->stale[leg] = true;
+		w->whole = false;
 	}
 }
 
 static void crash_now(struct world *w, bool process_only)
 {
-	life.machine_crash = !process_only;
+	for (unsigned i = 0; i < w->nvols; i++)
+		workload_note_stored(&w->vol[i]);
 	world_crash(w, process_only);
 	workload_forget();
+}
+
+static void close_all(struct world *w)
+{
+	for (unsigned i = 0; i < w->nvols; i++)
+		if (w->vol[i].img)
+			vol_close(&w->vol[i]);
 }
 
 static void end_life(struct world *w)
@@ -141,9 +149,11 @@ static void end_life(struct world *w)
 		crash_now(w, world_chance(w, 50));
 		return;
 	}
-	close_image(w);
-	if (how < 90)
-		w->blocking = true, world_shutdown(w), w->blocking = false;
+	if (w->zombie.there && how >= 80)
+		zombie_learns(w);
+	close_all(w);
+	if (how < 90 && !w->zombie.there)
+		world_shutdown(w);
 	else
 		crash_now(w, world_chance(w, 50));
 }
@@ -152,231 +162,169 @@ static void end_life(struct world *w)
 
 static uint64_t choose_crash(struct world *w)
 {
-	if (world_chance(w, 35))
-		return 0;
-	return 1 + world_below(w, 16ull << world_below(w, 12));
+	bool none = world_chance(w, 30);
+	uint64_t at = 1 + world_below(w, 16ull << world_below(w, w->scale == TINY ? 8 : 12));
+
+	if (w->plan.cuts >> w->life & 1)
+		return w->plan.cut[w->life];
+	return none ? 0 : at;
 }
 
-static void set_disk_errors(struct world *w)
+static void one_life(struct world *w, unsigned life, unsigned steps)
 {
-	for (unsigned i = 0; i < w->legs; i++)
-		sim_disk_model(w->disk[i])->error_per_million = w->disk_model.error_per_million;
-}
+	uint64_t at;
+	bool process;
 
-static void one_life(struct world *w, uint64_t crash_at)
-{
+	world_at(w, life, 0);
 	world_boot(w);
-	world_arm(w, crash_at, world_chance(w, 50));
+	choose_legs(w);
+	at = choose_crash(w);
+	process = world_chance(w, 50);
+	world_arm(w, at, process);
 	if (setjmp(w->crash)) {
 		workload_forget();
-		life.machine_crash = !w->armed_process;
 		world_crashed(w);
+		world_at(w, w->life, 200001);
 		lose_disks(w);
 		return;
 	}
-	open_image(w);
-	set_disk_errors(w);
-	workload_run(w, 5 + (unsigned)world_below(w, 20u << world_below(w, 5)));
+	open_all(w);
+	world_at(w, life, 1);
+	workload_run(w, steps);
 	end_life(w);
 	lose_disks(w);
 }
 
-static void create(struct world *w)
+static unsigned choose_steps(struct world *w)
 {
-	struct err e = {.msg = ""};
-	int rc = -1;
+	unsigned few = 1 + (unsigned)world_below(w, 8u << world_below(w, 4)),
+		 many = 5 + (unsigned)world_below(w, 20u << world_below(w, 5));
 
-	world_boot(w);
-	for (int i = 0; rc < 0 && i < OPEN_TRIES; i++) {
-		rc = ctx_image_create(NULL, w->store, "vol", w->size_sectors * 512, &e);
-		if (rc == -EEXIST && i)
-			rc = 0; /* a try that seemed to fail */
-		if (rc < 0 && !transient(rc))
-			break;
-		if (i == OPEN_TRIES / 2)
-			world_calm(w);
-	}
-	if (rc < 0)
-		world_fail(w, "create: %s", e.msg);
-	world_shutdown(w);
-	life.clean = CLEAN;
+	return w->scale == TINY ? few : w->scale == LARGE ? 2 * many : many;
 }
 
-/* ---- nothing left over ---- */
+/* ---- the last lives: without faults, and everything is looked at ---- */
 
-struct names {
-	struct store_req req;
-	struct world *w;
-	struct lsvd_image *img; /* NULL: no name is expected */
-	unsigned n;
-};
-
-static bool expected(const struct volume *v, const char *name)
+static void calm_boot(struct world *w, unsigned life)
 {
-	char want[STORE_NAME_MAX];
-	struct object_ref ref;
-
-	if (!strcmp(name, "vol/super"))
-		return true;
-	for (uint32_t i = 0; i < v->ckpt->nlive; i++) {
-		volume_ckpt_name(want, "vol", v->ckpt->live[i].x.epoch, v->ckpt->live[i].x.number);
-		if (!strcmp(want, name))
-			return true;
-	}
-	for (uint32_t s = objmap_next(v->objects, 0); s != OBJMAP_NONE;
-		s = objmap_next(v->objects, s + 1)) {
-		volume_ref(v, s, &ref);
-		if (!strcmp(ref.name, name))
-			return objmap_get(v->objects, s)->live_sectors > 0;
-	}
-	return false;
-}
-
-static int judge_name(struct store_req *r, const char *name, uint64_t size)
-{
-	struct names *n = (struct names *)(void *)((char *)r - offsetof(struct names, req));
-
-	n->n++;
-	if (!n->img || !expected(n->img->vol, name))
-		world_fail(n->w, "left over in the store: '%s', %" PRIu64 " bytes", name, size);
-	return 0;
-}
-
-static void check_store(struct world *w, struct lsvd_image *img)
-{
-	struct names n = {.w = w, .img = img};
-
-	n.req = (struct store_req){.op = STORE_LIST, .name = "", .item = judge_name};
-	if (store_wait(w->raw, &n.req) < 0)
-		world_fail(w, "list failed");
-	if (img && n.n != 1 + img->vol->ckpt->nlive + objmap_count(img->vol->objects))
-		world_fail(w, "objects are missing: %u of 1 + %u checkpoints + %" PRIu64, n.n,
-			img->vol->ckpt->nlive, objmap_count(img->vol->objects));
-}
-
-static void check_pool(struct world *w, const char *when)
-{
-	struct pool *p = ctx_pool(w->ctx);
-
-	for (uint32_t i = 0; i < pool_segments(p); i++)
-		if (pool_segment(p, i)->role == SEGMENT_JOURNAL)
-			world_fail(w, "segment %u is still a journal %s", i, when);
-}
-
-/* fsck builds the maps with other code: it must see no error, and after a clean close nothing at
- * all. */
-static void check_with_fsck(struct world *w, bool clean)
-{
-	struct fsck_params p = {.store = w->raw, .name = "vol", .flags = FSCK_DATA};
-	struct fsck_report r;
-	struct err e = {.msg = ""};
-	int rc = fsck_run(&p, &r, &e);
-
-	if (rc < 0)
-		world_fail(w, "fsck: %s", e.msg);
-	for (uint32_t i = 0; i < r.n; i++)
-		if (clean || r.findings[i].severity == FSCK_ERROR)
-			world_fail(w, "fsck: '%s': %s", r.findings[i].object, r.findings[i].what);
-	fsck_report_fini(&r);
-}
-
-static void check_closed(struct world *w)
-{
-	char why[LSVD_ERR_MAX] = "";
-
-	check_with_fsck(w, true);
-
-	check_pool(w, "after a clean close");
-	if (world_open_image(w, LSVD_OPEN_READONLY, why) < 0)
-		world_fail(w, "open read-only: %s", why);
-	workload_settle(w);
-	check_store(w, w->img);
-	if (lsvd_image_close(w->img, why) < 0)
-		world_fail(w, "close read-only: %s", why);
-	w->img = NULL;
-}
-
-static void last_life(struct world *w)
-{
-	struct err e = {.msg = ""};
-	char why[LSVD_ERR_MAX] = "";
-
+	world_at(w, life, 0);
 	world_calm(w);
-	/* Whatever strays is swept up by the opening after the next crash. */
 	world_boot(w);
+	choose_legs(w);
+	for (unsigned i = 0; i < w->legs; i++)
+		w->here[i] = true;
 	world_land_strays(w);
-	check_with_fsck(w, false);
-	open_image(w);
-	workload_run(w, (unsigned)world_below(w, 100));
+}
+
+/* Whatever strays is swept up by the opening after the next crash. */
+static void life_before_last(struct world *w, unsigned life)
+{
+	calm_boot(w, life);
+	for (unsigned i = 0; i < w->nvols; i++)
+		vol_resolve(&w->vol[i]);
+	if (world_chance(w, 20) || w->scale != TINY)
+		for (unsigned i = 0; i < w->nvols; i++)
+			if (w->vol[i].exists == YES)
+				vol_fsck(&w->vol[i], false);
+	open_all(w);
+	workload_run(w, (unsigned)world_below(w, w->scale == TINY ? 10 : 100));
 	workload_finish(w);
 	crash_now(w, world_chance(w, 50));
+}
 
-	world_boot(w);
-	world_land_strays(w);
-	open_image(w);
-	workload_run(w, (unsigned)world_below(w, 100));
-	if (close_image(w) < 0)
-		world_fail(w, "no clean close without faults");
-	check_closed(w);
-	if (world_chance(w, 30)) {
-		if (world_open_image(w, 0, why) < 0)
-			world_fail(w, "open again: %s", why);
-		workload_settle(w);
-		workload_run(w, (unsigned)world_below(w, 100));
-		if (world_chance(w, 50) && close_image(w) < 0)
-			world_fail(w, "no second clean close without faults");
-		if (w->img)
-			crash_now(w, world_chance(w, 50));
+static void open_every_one(struct world *w)
+{
+	open_all(w);
+	/* An opening looks for what was left over. */
+	for (unsigned i = 0; i < w->nvols; i++)
+		if (w->vol[i].exists == YES && !w->vol[i].img)
+			vol_open(&w->vol[i]);
+}
+
+static void last_life(struct world *w, unsigned life)
+{
+	calm_boot(w, life);
+	open_every_one(w);
+	workload_run(w, (unsigned)world_below(w, w->scale == TINY ? 10 : 100));
+	workload_finish(w);
+	if (w->zombie.there) {
+		zombie_learns(w);
+		/* What the zombie left is found when the images are opened next. */
+		crash_now(w, world_chance(w, 50));
+		calm_boot(w, life);
+		open_every_one(w);
 	}
+	for (unsigned i = 0; i < w->nvols; i++)
+		if (w->vol[i].img && vol_close(&w->vol[i]) < 0)
+			world_fail(w, "no clean close without faults");
+	vols_check_closed(w, world_chance(w, 20) || w->scale != TINY);
+	if (world_chance(w, 20)) {
+		for (unsigned i = 0; i < w->nvols; i++)
+			if (w->vol[i].exists == YES)
+				vol_open(&w->vol[i]);
+		workload_run(w, (unsigned)world_below(w, w->scale == TINY ? 10 : 100));
+		workload_finish(w);
+		if (world_chance(w, 50))
+			close_all(w);
+		crash_now(w, world_chance(w, 50));
+	}
+}
+
+static void remove_all(struct world *w, unsigned life)
+{
+	char why[LSVD_ERR_MAX] = "";
+
 	if (!w->ctx) {
-		world_boot(w);
-		world_land_strays(w);
+		calm_boot(w, life);
 		if (world_open_pool(w, why) < 0)
 			world_fail(w, "open pool: %s", why);
 	}
-	if (volume_remove(w->store, ctx_pool(w->ctx), "vol", &e) < 0)
-		world_fail(w, "remove: %s", e.msg);
-	check_store(w, NULL);
-	check_pool(w, "after a removal");
+	for (unsigned i = 0; i < w->nvols; i++)
+		if (w->vol[i].exists == YES)
+			vol_remove(&w->vol[i]);
+	vols_check_names(w);
+	vols_check_pool(w, "after a removal");
 	crash_now(w, false);
-	world_boot(w);
+	calm_boot(w, life + 1);
 	if (world_open_pool(w, why) < 0)
 		world_fail(w, "open pool: %s", why);
-	check_pool(w, "after a removal and a crash");
+	vols_check_pool(w, "after a removal and a crash");
 	world_shutdown(w);
 }
 
-static struct world *begin(uint64_t seed)
+static void make_images(struct world *w)
+{
+	world_at(w, 1001, 0);
+	world_boot(w);
+	for (unsigned i = 0; i < w->nvols; i++) {
+		struct vol *v = &w->vol[i];
+
+		v->w = w;
+		snprintf(v->name, sizeof(v->name), "v%u", i);
+		vol_create(v, world_may(w, F_BASE, 15));
+	}
+	world_shutdown(w);
+}
+
+void sim_run(const struct plan *p)
 {
 	struct world *w = &world;
+	unsigned lives;
 
-	memset(&life, 0, sizeof(life));
 	workload_forget();
-	world_init(w, seed);
-	if (world_chance(w, 15))
-		w->disk_model.error_per_million = 1u << world_below(w, 12);
-	create(w);
-	return w;
-}
-
-void sim_run_seed(uint64_t seed)
-{
-	struct world *w = begin(seed);
-	unsigned lives = 1 + (unsigned)world_below(w, LIVES_MAX);
-
-	for (unsigned i = 0; i < lives; i++)
-		one_life(w, choose_crash(w));
-	last_life(w);
-	world_fini(w);
-}
-
-void sim_run_cut(uint64_t seed, uint64_t first, uint64_t second)
-{
-	struct world *w = begin(seed);
-
-	one_life(w, first);
-	if (second)
-		one_life(w, second);
-	last_life(w);
+	world_init(w, p);
+	make_images(w);
+	world_at(w, 1002, 0);
+	lives = 1 + (unsigned)world_below(w, w->scale == TINY ? 3 : LIVES_MAX);
+	w->trail.lives = lives;
+	for (unsigned i = 0; i < lives; i++) {
+		world_at(w, 1003, i);
+		one_life(w, i, choose_steps(w));
+		if (trail)
+			*trail = w->trail;
+	}
+	life_before_last(w, lives);
+	last_life(w, lives + 1);
+	remove_all(w, lives + 2);
 	world_fini(w);
 }

@@ -14,19 +14,20 @@ static void *must(void *p)
 	return p;
 }
 
-void oracle_init(struct oracle *o, uint64_t salt, uint32_t sectors)
+void oracle_init(struct oracle *o, uint64_t salt, uint32_t tag, uint32_t sectors)
 {
-	*o = (struct oracle){.salt = salt, .sectors = sectors, .must = UINT32_MAX};
+	*o = (struct oracle){.salt = salt, .tag = tag, .sectors = sectors, .must = UINT32_MAX};
 	o->newest = must(calloc(sectors, sizeof(uint32_t)));
 	o->seen = must(calloc(sectors, sizeof(uint32_t)));
 	o->now = must(calloc(sectors, sizeof(uint32_t)));
-	o->cap = o->stamps_cap = 1024;
+	o->cap = o->stamps_cap = 256;
 	o->piece = must(calloc(o->cap, sizeof(*o->piece)));
 	o->first_piece = must(calloc(o->stamps_cap, sizeof(uint32_t)));
 }
 
 void oracle_fini(struct oracle *o)
 {
+	free(o->base);
 	free(o->newest);
 	free(o->seen);
 	free(o->now);
@@ -35,6 +36,25 @@ void oracle_fini(struct oracle *o)
 }
 
 /* ---- sectors ---- */
+
+enum { NUMBER_BITS = 24 };
+
+static uint32_t base_stamp(const struct oracle *o, uint32_t sector)
+{
+	return o->base ? o->base[sector] : 0;
+}
+
+/* What piece i (0: the image as it was made) says of this sector. */
+static uint32_t stamp_of(const struct oracle *o, uint32_t i, uint32_t sector)
+{
+	return i ? o->piece[i].stamp : base_stamp(o, sector);
+}
+
+/* The number of this image's write; 0: another's. */
+static uint32_t number_of(const struct oracle *o, uint32_t stamp)
+{
+	return stamp >> NUMBER_BITS == o->tag ? stamp & ((1u << NUMBER_BITS) - 1) : 0;
+}
 
 static uint64_t mix(uint64_t z)
 {
@@ -82,7 +102,7 @@ void oracle_submit(struct oracle *o, uint32_t lba, uint32_t len, bool zero, uint
 	*first = o->n + 1;
 	*stamp = 0;
 	if (!zero) {
-		*stamp = ++o->stamps;
+		*stamp = o->tag << NUMBER_BITS | ++o->stamps;
 		if (o->stamps == o->stamps_cap)
 			o->first_piece = must(
 				realloc(o->first_piece, (o->stamps_cap *= 2) * sizeof(uint32_t)));
@@ -126,9 +146,9 @@ static bool covers(const struct oracle *o, uint32_t i, uint32_t sector)
 /* The piece that gave `sector` this stamp; 0 none. */
 static uint32_t piece_of(const struct oracle *o, uint32_t stamp, uint32_t sector)
 {
-	uint32_t i = stamp <= o->stamps ? o->first_piece[stamp] : 0;
+	uint32_t number = number_of(o, stamp), i = number <= o->stamps ? o->first_piece[number] : 0;
 
-	for (; i && i <= o->n && o->piece[i].stamp == stamp; i++)
+	for (; number && i && i <= o->n && o->piece[i].stamp == stamp; i++)
 		if (covers(o, i, sector))
 			return i;
 	return 0;
@@ -144,15 +164,14 @@ static bool zeroed_after(const struct oracle *o, uint32_t i, uint32_t sector)
 
 static bool may_read(struct oracle *o, int64_t stamp, uint32_t sector, uint32_t newest)
 {
-	uint32_t want = o->piece[newest].stamp;
+	uint32_t want = stamp_of(o, newest, sector);
 
 	if (stamp == want || (stamp == 0 && zeroed_after(o, newest, sector)) ||
 		(stamp > 0 && piece_of(o, (uint32_t)stamp, sector) > newest))
 		return true;
 	snprintf(o->why, sizeof(o->why),
-		"a read of sector %u gave %s %lld (piece %u); the newest acknowledged was write %u "
-		"(piece "
-		"%u of %u)",
+		"a read of sector %u gave %s %#llx (piece %u); the newest acknowledged was write "
+		"%#x (piece %u of %u)",
 		sector, stamp < 0 ? "bytes nobody wrote there:" : "write", (long long)stamp,
 		stamp > 0 ? piece_of(o, (uint32_t)stamp, sector) : 0, want, newest, o->n);
 	return false;
@@ -164,7 +183,7 @@ bool oracle_check_read(
 	for (uint32_t s = 0; s < len; s++) {
 		int64_t stamp = oracle_stamp(o, (const uint8_t *)buf + (size_t)s * 512, lba + s);
 
-		if (stamp != o->piece[snap[s]].stamp && !may_read(o, stamp, lba + s, snap[s]))
+		if (stamp != stamp_of(o, snap[s], lba + s) && !may_read(o, stamp, lba + s, snap[s]))
 			return false;
 	}
 	return true;
@@ -184,9 +203,12 @@ void oracle_crashed(struct oracle *o, enum oracle_loss loss)
 
 static void forget_after(struct oracle *o, uint32_t n)
 {
-	for (uint32_t i = n + 1; i <= o->n; i++)
-		if (o->piece[i].stamp && o->first_piece[o->piece[i].stamp] > n)
-			o->first_piece[o->piece[i].stamp] = 0;
+	for (uint32_t i = n + 1; i <= o->n; i++) {
+		uint32_t number = number_of(o, o->piece[i].stamp);
+
+		if (number && o->first_piece[number] > n)
+			o->first_piece[number] = 0;
+	}
 	o->n = n;
 	memset(o->newest, 0, o->sectors * sizeof(*o->newest));
 	for (uint32_t i = 1; i <= n; i++) {
@@ -205,7 +227,7 @@ static void forget_after(struct oracle *o, uint32_t n)
 
 /* No n fits: tell of the one that comes nearest, and of a sector that differs from it. */
 static void explain(
-	struct oracle *o, uint32_t sectors, uint32_t must_n, uint32_t near, uint32_t wrong)
+	struct oracle *o, uint32_t sectors, uint32_t lo, uint32_t hi, uint32_t near, uint32_t wrong)
 {
 	memset(o->now, 0, o->sectors * sizeof(*o->now));
 	for (uint32_t i = 1; i <= near; i++)
@@ -214,33 +236,32 @@ static void explain(
 	for (uint32_t s = 0; s < sectors; s++) {
 		uint32_t stamp = o->seen[s], i = stamp ? piece_of(o, stamp, s) : 0;
 
-		if (stamp == o->piece[o->now[s]].stamp)
+		if (stamp == stamp_of(o, o->now[s], s))
 			continue;
 		snprintf(o->why, sizeof(o->why),
-			"after the crash the image is not the state after n pieces for any n from "
-			"%u to "
-			"%u; with n = %u %u sectors differ: sector %u holds write %u (piece %u%s) "
-			"instead "
-			"of write %u (piece %u)",
-			must_n, o->n, near, wrong, s, stamp, i,
-			stamp && !i ? ": lost earlier, or foreign" : "", o->piece[o->now[s]].stamp,
+			"it is not the state after n pieces for any n from %u to %u; with n = %u "
+			"%u sectors differ: sector %u holds write %#x (piece %u%s) instead of "
+			"write %#x (piece %u)",
+			lo, hi, near, wrong, s, stamp, i,
+			stamp && !i ? ": lost earlier, or foreign" : "", stamp_of(o, o->now[s], s),
 			o->now[s]);
 		return;
 	}
 }
 
-bool oracle_settle(struct oracle *o, uint32_t sectors)
+/* The n from lo to hi whose state is nearest to what was seen; *least: sectors that differ. */
+static uint32_t nearest(
+	struct oracle *o, uint32_t sectors, uint32_t lo, uint32_t hi, uint32_t *least)
 {
-	uint32_t wrong = 0, must_n = o->must == UINT32_MAX ? o->acked : o->must;
-	uint32_t least = UINT32_MAX, best = 0;
+	uint32_t wrong = 0, best = lo;
 
 	memset(o->seen + sectors, 0, (o->sectors - sectors) * sizeof(*o->seen));
-	memset(o->now, 0, o->sectors * sizeof(*o->now));
-	for (uint32_t s = 0; s < sectors; s++)
-		wrong += o->seen[s] != 0;
-	if (!must_n)
-		least = wrong;
-	for (uint32_t i = 1; i <= o->n; i++) {
+	for (uint32_t s = 0; s < o->sectors; s++) {
+		o->now[s] = base_stamp(o, s);
+		wrong += o->seen[s] != o->now[s];
+	}
+	*least = lo ? UINT32_MAX : wrong;
+	for (uint32_t i = 1; i <= hi; i++) {
 		const struct piece *p = &o->piece[i];
 
 		for (uint32_t s = p->lba; s < p->lba + p->len; s++) {
@@ -248,16 +269,33 @@ bool oracle_settle(struct oracle *o, uint32_t sectors)
 			wrong -= o->seen[s] == p->stamp;
 			o->now[s] = p->stamp;
 		}
-		if (wrong <= least && i >= must_n) {
-			least = wrong;
+		if (wrong <= *least && i >= lo) {
+			*least = wrong;
 			best = i;
 		}
 	}
+	return best;
+}
+
+bool oracle_settle(struct oracle *o, uint32_t sectors)
+{
+	uint32_t lo = o->must == UINT32_MAX ? o->acked : o->must, least,
+		 best = nearest(o, sectors, lo, o->n, &least);
+
 	if (least) {
-		explain(o, sectors, must_n, best, least);
+		explain(o, sectors, lo, o->n, best, least);
 		return false;
 	}
 	forget_after(o, best);
 	o->must = UINT32_MAX;
 	return true;
+}
+
+bool oracle_matches(struct oracle *o, uint32_t sectors, uint32_t lo, uint32_t hi)
+{
+	uint32_t least, best = nearest(o, sectors, lo, hi, &least);
+
+	if (least)
+		explain(o, sectors, lo, hi, best, least);
+	return !least;
 }

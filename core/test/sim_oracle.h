@@ -11,6 +11,9 @@
  * than what was promised: acknowledged (the process died), flushed (the machine died), or stored
  * (the pool is lost).  What lies behind n is lost for good: its stamps must never be seen again.
  *
+ * Every image has a tag of its own, so that bytes of another image, or of an earlier one of the
+ * same name, are noticed.  A clone begins with its parent's stamps (`base`).
+ *
  * While it runs, a read must give the newest acknowledged write of each sector, or one that was in
  * flight together with the read.
  */
@@ -31,19 +34,21 @@ struct piece {
 
 struct oracle {
 	uint64_t salt;	      /* of this seed: stamps of another are foreign */
+	uint32_t tag;	      /* of this image, 1 to 255: the top byte of its stamps */
 	uint32_t sectors;     /* room; the image may be smaller */
+	uint32_t *base;	      /* by sector: the stamp before the first piece; NULL: all zeroes */
 	uint32_t *newest;     /* by sector: the newest acknowledged piece */
 	uint32_t *seen, *now; /* scratch of oracle_settle */
-	struct piece *piece;  /* 1..n; 0 is the empty image */
+	struct piece *piece;  /* 1..n; 0 is the image as it was made */
 	uint32_t n, cap;
-	uint32_t *first_piece; /* by stamp; 0: lost */
+	uint32_t *first_piece; /* by number of the write; 0: lost */
 	uint32_t stamps, stamps_cap;
 	uint32_t acked, flushed, stored; /* numbers of pieces: what was promised so far */
 	uint32_t must;			 /* what the crashes since the last settling left of it */
 	char why[300];
 };
 
-void oracle_init(struct oracle *o, uint64_t salt, uint32_t sectors);
+void oracle_init(struct oracle *o, uint64_t salt, uint32_t tag, uint32_t sectors);
 void oracle_fini(struct oracle *o);
 
 /* A write (zero: discard or zeroes) is about to be submitted; the first and last of its pieces. */
@@ -67,5 +72,9 @@ void oracle_crashed(struct oracle *o, enum oracle_loss loss);
 /* The whole image was read: o->seen[lba] = oracle_stamp().  Find n, forget what was lost.  False
  * and o->why: no n fits. */
 bool oracle_settle(struct oracle *o, uint32_t sectors);
+
+/* Something that was cut from the image was read into o->seen (a snapshot): it must be the state
+ * after n pieces for an n from lo to hi.  Nothing is forgotten.  False and o->why: no n fits. */
+bool oracle_matches(struct oracle *o, uint32_t sectors, uint32_t lo, uint32_t hi);
 
 #endif

@@ -24,8 +24,9 @@ static const uint64_t NS_PER_S = 1000000000;
 struct request {
 	struct lsvd_io io;
 	struct iovec iov[3];
-	struct world *w;
-	bool busy, settling;
+	struct vol *v;
+	struct lsvd_image *img;
+	bool busy, looking, may_fail;
 	uint32_t lba, len;    /* sectors */
 	uint32_t first, last; /* pieces */
 	uint32_t covers;      /* a flush: pieces acknowledged when it was submitted */
@@ -34,18 +35,20 @@ struct request {
 };
 
 static struct request slots[SLOTS];
-static unsigned in_flight;
+static unsigned in_flight, look_failed;
 static uint64_t last_done_ns;
-static uint32_t hot_lba, hot_len;
 static unsigned depth, reads, flushes, fuas; /* of this run; percent */
 
 /* ---- what went wrong ---- */
 
-static void tell_state(const struct world *w)
+static void tell_state(const struct vol *x)
 {
-	const struct volume *v = w->img->vol;
+	const struct world *w = x->w;
+	const struct volume *v = x->img->vol;
 	const struct journal *j = v->journal;
 
+	if (!j)
+		return;
 	fprintf(stderr,
 		"  volume: failed %d, acked %" PRIu64 ", covers put %" PRIu64 " applied %" PRIu64
 		", next object %" PRIu64 " applied %" PRIu64
@@ -63,75 +66,110 @@ static void tell_state(const struct world *w)
 		j->gather != NULL, j->in_flight, j->spare != NULL, j->spare_ready, j->spare_taking,
 		j->waiter.waiting, j->hold_queue != NULL, j->rate,
 		pool_free_segments(w->ctx->pool));
+}
+
+static void tell_all(const struct world *w)
+{
+	for (unsigned i = 0; i < w->nvols; i++)
+		if (w->vol[i].img)
+			tell_state(&w->vol[i]);
 	for (unsigned i = 0; i < SLOTS; i++)
 		if (slots[i].busy)
-			fprintf(stderr, "  in flight: op %d, sectors %u+%u, flags %u\n",
-				(int)slots[i].io.op, slots[i].lba, slots[i].len, slots[i].io.flags);
+			fprintf(stderr, "  in flight: %s op %d, sectors %u+%u, flags %u\n",
+				slots[i].v->name, (int)slots[i].io.op, slots[i].lba, slots[i].len,
+				slots[i].io.flags);
+}
+
+/* ---- what was stored ---- */
+
+/* Write `piece` and all before it are in records up to the newest one that was handed over. */
+static void mark(struct vol *v, uint32_t piece)
+{
+	if (!v->img || !v->img->vol->journal)
+		return;
+	if (v->marks == MARKS) {
+		v->first_mark++;
+		v->marks--;
+	}
+	v->mark[(v->first_mark + v->marks++) % MARKS] =
+		(struct mark){.piece = piece, .record = v->img->vol->acked};
+}
+
+void workload_note_stored(struct vol *v)
+{
+	while (v->img && v->marks) {
+		const struct mark *m = &v->mark[v->first_mark % MARKS];
+
+		if (m->record > v->img->vol->covers_applied)
+			return;
+		lift(&v->o.stored, m->piece); /* I6: what an applied object holds stays */
+		v->first_mark++;
+		v->marks--;
+	}
 }
 
 /* ---- completions ---- */
 
-static void lift(uint32_t *n, uint32_t to)
+static void judge(struct request *r)
 {
-	if (*n < to)
-		*n = to;
-}
-
-static void judge(struct world *w, struct request *r)
-{
-	struct oracle *o = &w->o;
+	struct vol *v = r->v;
+	struct oracle *o = &v->o;
 
 	switch (r->io.op) {
 	case LSVD_READ:
 		if (!oracle_check_read(o, r->iov[0].iov_base, r->lba, r->len, r->snap))
-			world_fail(w, "%s", o->why);
+			world_fail(v->w, "%s: %s", v->name, o->why);
 		break;
 	case LSVD_FLUSH:
 		lift(&o->flushed, r->covers);
-		if (w->durable_store)
+		if (v->w->durable_store)
 			lift(&o->stored, r->covers);
 		break;
 	default:
 		oracle_acked(o, r->first, r->last);
+		mark(v, r->last);
 		if (r->io.flags & LSVD_FUA)
 			lift(&o->flushed, r->last);
-		if (r->io.flags & LSVD_FUA && w->durable_store)
+		if (r->io.flags & LSVD_FUA && v->w->durable_store)
 			lift(&o->stored, r->last);
 		break;
+	}
+	workload_note_stored(v);
+}
+
+static void look(struct request *r)
+{
+	struct oracle *o = &r->v->o;
+
+	for (uint32_t s = 0; s < r->len; s++) {
+		int64_t stamp = oracle_stamp(
+			o, (uint8_t *)r->iov[0].iov_base + (size_t)s * SECTOR, r->lba + s);
+
+		if (stamp < 0)
+			world_fail(r->v->w, "%s: sector %u holds bytes nobody wrote there",
+				r->v->name, r->lba + s);
+		o->seen[r->lba + s] = (uint32_t)stamp;
 	}
 }
 
 static void done(struct lsvd_io *io)
 {
 	struct request *r = io->user;
-	struct world *w = r->w;
+	struct world *w = r->v->w;
 
 	r->busy = false;
 	in_flight--;
 	last_done_ns = loop_now(w->loop);
-	world_log(w, "  done op %d %u+%u: %d", (int)io->op, r->lba, r->len, io->status);
-	if (io->status < 0 && !w->disk_model.error_per_million)
-		world_fail(w, "op %d of sectors %u+%u failed: %s", (int)io->op, r->lba, r->len,
-			strerror(-io->status));
-	if (io->status == 0 && !r->settling)
-		judge(w, r);
-}
-
-static void settled(struct lsvd_io *io)
-{
-	struct request *r = io->user;
-	struct world *w = r->w;
-
-	for (uint32_t s = 0; io->status == 0 && s < r->len; s++) {
-		int64_t stamp = oracle_stamp(
-			&w->o, (uint8_t *)r->iov[0].iov_base + (size_t)s * SECTOR, r->lba + s);
-
-		if (stamp < 0)
-			world_fail(w, "after the crash sector %u holds bytes nobody wrote there",
-				r->lba + s);
-		w->o.seen[r->lba + s] = (uint32_t)stamp;
-	}
-	done(io);
+	world_log(w, "  done %s op %d %u+%u: %d", r->v->name, (int)io->op, r->lba, r->len,
+		io->status);
+	if (io->status < 0 && !w->disk_errors && !r->may_fail)
+		world_fail(w, "%s: op %d of sectors %u+%u failed: %s", r->v->name, (int)io->op,
+			r->lba, r->len, strerror(-io->status));
+	look_failed += io->status < 0;
+	if (io->status == 0 && r->looking)
+		look(r);
+	else if (io->status == 0)
+		judge(r);
 }
 
 /* ---- waiting ---- */
@@ -146,21 +184,14 @@ static void wait_some(struct world *w, int64_t ns)
 		(!n && !loop_sim_idle(w->loop)))
 		return;
 	if (!n)
-		fprintf(stderr, "seed %" PRIu64 ": nothing will ever happen again\n", w->seed);
-	tell_state(w);
+		fprintf(stderr, "seed %" PRIu64 ": nothing will ever happen again\n", w->plan.seed);
+	tell_all(w);
 	world_fail(w, "requests do not complete");
-}
-
-static void store_answers_again(struct world *w)
-{
-	struct fault_rules *r = store_fault_rules(w->fault);
-
-	r->full = r->gone = false;
 }
 
 void workload_finish(struct world *w)
 {
-	store_answers_again(w);
+	world_store_is_back(w);
 	while (in_flight)
 		wait_some(w, LOOP_FOREVER);
 }
@@ -172,41 +203,45 @@ void workload_forget(void)
 	in_flight = 0;
 }
 
-static struct request *free_slot(struct world *w, unsigned most)
+static struct request *free_slot(struct vol *v, struct lsvd_image *img, unsigned most)
 {
-	unsigned i = 0;
+	struct request *r = slots;
 
 	while (in_flight >= most)
-		wait_some(w, LOOP_FOREVER);
-	while (slots[i].busy)
-		i++;
-	return &slots[i];
+		wait_some(v->w, LOOP_FOREVER);
+	while (r->busy)
+		r++;
+	r->v = v;
+	r->img = img;
+	r->looking = r->may_fail = false;
+	r->io.flags = 0;
+	r->first = r->last = 0;
+	return r;
 }
 
 /* ---- requests ---- */
 
-static bool submit(struct world *w, struct request *r)
+static bool submit(struct request *r)
 {
+	struct world *w = r->v->w;
 	int rc;
 
-	memset(&r->io.cb, 0, sizeof(r->io.cb));
 	r->io.offset_bytes = (uint64_t)r->lba * SECTOR;
 	r->io.len_bytes = (uint64_t)r->len * SECTOR;
-	r->io.cb = r->settling ? settled : done;
+	r->io.cb = done;
 	r->io.user = r;
-	r->w = w;
-	world_log(w, "op %d %u+%u%s pieces %u..%u", (int)r->io.op, r->lba, r->len,
+	world_log(w, "%s op %d %u+%u%s pieces %u..%u", r->v->name, (int)r->io.op, r->lba, r->len,
 		r->io.flags ? " FUA" : "", r->first, r->last);
 	r->busy = true;
 	in_flight++;
-	rc = lsvd_submit(w->img, &r->io);
+	rc = lsvd_submit(r->img, &r->io);
 	if (rc == 0)
 		return true;
 	r->busy = false;
 	in_flight--;
-	if (rc != -EROFS || !w->disk_model.error_per_million)
-		world_fail(w, "submit of op %d, sectors %u+%u: %s", (int)r->io.op, r->lba, r->len,
-			strerror(-rc));
+	if (rc != -EROFS || !w->disk_errors)
+		world_fail(w, "%s: submit of op %d, sectors %u+%u: %s", r->v->name, (int)r->io.op,
+			r->lba, r->len, strerror(-rc));
 	return false;
 }
 
@@ -214,7 +249,7 @@ static bool submit(struct world *w, struct request *r)
 static void aim(struct world *w, struct request *r)
 {
 	uint8_t *p = r->buf + (world_chance(w, 20) ? SKEW : 0);
-	uint32_t left = r->len;
+	uint32_t left = r->len < BUF_SECTORS ? r->len : BUF_SECTORS;
 	int n = 0;
 
 	while (left) {
@@ -234,6 +269,11 @@ static uint32_t choose_len(struct world *w)
 {
 	uint64_t kind = world_below(w, 100);
 
+	if (w->scale == TINY)
+		return (uint32_t)(kind < 50   ? world_between(w, 1, 8)
+				  : kind < 75 ? 8 * world_between(w, 1, 4)
+				  : kind < 97 ? world_between(w, 1, 64)
+					      : world_between(w, 1, 512));
 	return (uint32_t)(kind < 40   ? world_between(w, 1, 8)
 			  : kind < 65 ? 8 * world_between(w, 1, 4)
 			  : kind < 90 ? world_between(w, 1, 128)
@@ -241,147 +281,118 @@ static uint32_t choose_len(struct world *w)
 				      : world_between(w, 1, BUF_SECTORS));
 }
 
-static void choose_range(struct world *w, struct request *r, uint32_t len)
+static void choose_range(struct request *r, uint32_t len)
 {
-	uint32_t size = (uint32_t)w->size_sectors;
+	struct vol *v = r->v;
+	uint32_t size = (uint32_t)v->size_sectors;
 
 	r->len = len < size ? len : size;
-	if (world_chance(w, 60))
-		r->lba = hot_lba + (uint32_t)world_below(w, hot_len);
+	if (world_chance(v->w, 60))
+		r->lba = v->hot_lba + (uint32_t)world_below(v->w, v->hot_len);
 	else
-		r->lba = (uint32_t)world_below(w, size);
-	if (world_chance(w, 50))
+		r->lba = (uint32_t)world_below(v->w, size);
+	if (world_chance(v->w, 50))
 		r->lba &= ~7u;
 	if (r->lba + r->len > size)
 		r->lba = size - r->len;
 }
 
-static void start_write(struct world *w, struct request *r)
+static void start_write(struct request *r)
 {
+	struct oracle *o = &r->v->o;
 	uint32_t stamp;
 
-	choose_range(w, r, choose_len(w));
-	aim(w, r);
-	oracle_submit(&w->o, r->lba, r->len, false, &r->first, &r->last, &stamp);
-	oracle_fill(&w->o, r->iov[0].iov_base, r->lba, r->len, stamp);
+	oracle_submit(o, r->lba, r->len, false, &r->first, &r->last, &stamp);
+	oracle_fill(o, r->iov[0].iov_base, r->lba, r->len, stamp);
 	r->io.op = LSVD_WRITE;
-	r->io.flags = world_chance(w, fuas) ? LSVD_FUA : 0;
-	submit(w, r);
+	submit(r);
 }
 
-static void start_zero(struct world *w, struct request *r, enum lsvd_op op)
+static void start_zero(struct request *r, enum lsvd_op op)
 {
 	uint32_t stamp;
 
-	choose_range(w, r, choose_len(w) * (uint32_t)world_between(w, 1, 8));
-	oracle_submit(&w->o, r->lba, r->len, true, &r->first, &r->last, &stamp);
+	oracle_submit(&r->v->o, r->lba, r->len, true, &r->first, &r->last, &stamp);
 	r->io.op = op;
-	submit(w, r);
+	submit(r);
 }
 
-static void start_read(struct world *w, struct request *r)
+static void start_read(struct request *r)
 {
-	choose_range(w, r, choose_len(w));
-	aim(w, r);
-	oracle_snap(&w->o, r->lba, r->len, r->snap);
+	oracle_snap(&r->v->o, r->lba, r->len, r->snap);
 	r->io.op = LSVD_READ;
-	submit(w, r);
+	submit(r);
 }
 
-static void start_flush(struct world *w, struct request *r)
+static void start_flush(struct request *r)
 {
 	r->lba = r->len = 0;
-	r->covers = w->o.acked;
+	r->covers = r->v->o.acked;
 	r->io.op = LSVD_FLUSH;
-	submit(w, r);
+	submit(r);
 }
 
-static void start_one(struct world *w)
+static void start_one(struct vol *v)
 {
-	struct request *r = free_slot(w, depth);
+	struct world *w = v->w;
+	struct request *r = free_slot(v, v->img, depth);
 	uint64_t kind = world_below(w, 100);
+	uint32_t len = choose_len(w), times = (uint32_t)world_between(w, 1, 8);
+	bool read = world_chance(w, reads), zero = kind < 10 && plan_has(&w->plan, F_ZERO);
 
-	r->settling = false;
-	r->io.flags = 0;
-	r->first = r->last = 0;
-	if (world_chance(w, reads))
-		start_read(w, r);
-	else if (kind < 5)
-		start_zero(w, r, LSVD_DISCARD);
-	else if (kind < 10)
-		start_zero(w, r, LSVD_WRITE_ZEROES);
-	else if (kind < 10 + flushes)
-		start_flush(w, r);
-	else
-		start_write(w, r);
+	if (!read && kind >= 10 && kind < 10 + flushes) {
+		start_flush(r);
+		return;
+	}
+	choose_range(r, !read && zero ? len * times : len);
+	aim(w, r);
+	if (read)
+		start_read(r);
+	else if (zero)
+		start_zero(r, kind < 5 ? LSVD_DISCARD : LSVD_WRITE_ZEROES);
+	else {
+		r->io.flags = world_chance(w, fuas) ? LSVD_FUA : 0;
+		start_write(r);
+	}
 }
 
-/* ---- administration ---- */
-
-static void check(struct world *w, const char *what, int rc, const char *why)
+void workload_one(struct vol *v, enum lsvd_op op, uint32_t lba, uint32_t len, unsigned flags)
 {
-	if (rc < 0 && !w->disk_model.error_per_million)
+	struct request *r = free_slot(v, v->img, SLOTS);
+
+	r->lba = lba;
+	r->len = len;
+	r->io.flags = flags;
+	r->iov[0] = (struct iovec){.iov_base = r->buf, .iov_len = (size_t)len * SECTOR};
+	r->io.iov = r->iov;
+	r->io.iovcnt = 1;
+	last_done_ns = loop_now(v->w->loop);
+	if (op == LSVD_FLUSH)
+		start_flush(r);
+	else if (op == LSVD_READ)
+		start_read(r);
+	else if (op == LSVD_WRITE)
+		start_write(r);
+	else
+		start_zero(r, op);
+	workload_finish(v->w);
+}
+
+void workload_check(struct world *w, const char *what, int rc, const char *why)
+{
+	if (rc < 0 && !w->disk_errors)
 		world_fail(w, "%s: %s%s%s", what, strerror(-rc), why ? ": " : "", why ? why : "");
 }
 
-static void drain(struct world *w)
-{
-	uint32_t covers = w->o.acked;
-	int rc;
-
-	store_answers_again(w);
-	world_log(w, "drain");
-	rc = lsvd_image_drain(w->img);
-	check(w, "drain", rc, NULL);
-	if (rc == 0) {
-		lift(&w->o.flushed, covers);
-		lift(&w->o.stored, covers);
-	}
-}
-
-static void collect(struct world *w)
-{
-	unsigned percent = (unsigned)world_between(w, 30, 100);
-
-	store_answers_again(w);
-	world_log(w, "gc to %u %%", percent);
-	check(w, "gc", lsvd_image_gc(w->img, percent), NULL);
-}
-
-static void resize(struct world *w)
-{
-	uint64_t max = world_chance(w, 80) ? 2048 * 6 : w->o.sectors;
-	uint64_t size = world_between(w, 600, max), old = w->size_sectors;
-	uint32_t first, last = 0, stamp;
-	char why[LSVD_ERR_MAX] = "";
-	int rc;
-
-	workload_finish(w);
-	if (world_chance(w, 30))
-		size = size / 2048 * 2048 + 2048;
-	if (size == old || size > w->o.sectors)
-		return;
-	world_log(w, "resize %" PRIu64 " -> %" PRIu64, old, size);
-	if (size < old)
-		oracle_submit(
-			&w->o, (uint32_t)size, (uint32_t)(old - size), true, &first, &last, &stamp);
-	w->other_size = size;
-	rc = lsvd_image_resize(w->img, size * SECTOR, true, why);
-	check(w, "resize", rc, why);
-	w->size_sectors = lsvd_image_size(w->img) / SECTOR;
-	w->other_size = 0;
-	if (rc == 0 && last) {
-		oracle_acked(&w->o, first, last);
-		lift(&w->o.flushed, last);
-		lift(&w->o.stored, last);
-	}
-	if (hot_lba + hot_len > w->size_sectors) {
-		hot_len = (uint32_t)world_between(w, 1, 500);
-		hot_lba = (uint32_t)world_below(w, w->size_sectors - hot_len);
-	}
-}
-
 /* ---- a run ---- */
+
+void workload_aim(struct vol *v)
+{
+	uint32_t size = (uint32_t)v->size_sectors;
+
+	v->hot_len = (uint32_t)world_between(v->w, 1, size / 2 < 1000 ? size / 2 : 1000);
+	v->hot_lba = (uint32_t)world_below(v->w, size - v->hot_len);
+}
 
 static void choose_run(struct world *w)
 {
@@ -390,73 +401,124 @@ static void choose_run(struct world *w)
 	flushes = world_chance(w, 40) ? 0 : (unsigned)world_below(w, 25);
 	fuas = world_chance(w, 40) ? 0 : (unsigned)world_below(w, 25);
 	last_done_ns = loop_now(w->loop);
-	hot_len = (uint32_t)world_between(w, 1, 1000);
-	hot_lba = (uint32_t)world_below(w, w->size_sectors - hot_len);
+	for (unsigned i = 0; i < w->nvols; i++)
+		if (w->vol[i].img)
+			workload_aim(&w->vol[i]);
 }
 
-void workload_run(struct world *w, unsigned requests)
+struct vol *workload_pick(struct world *w)
 {
-	unsigned stop = 0;
+	struct vol *open[WORLD_VOLS];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < w->nvols; i++)
+		if (w->vol[i].img && !volume_failed(w->vol[i].img->vol))
+			open[n++] = &w->vol[i];
+	return n ? open[world_below(w, n)] : NULL;
+}
+
+static void stall(struct world *w)
+{
+	struct fault_rules *r = store_fault_rules(w->fault);
+
+	*(world_chance(w, 50) ? &r->full : &r->gone) = true;
+}
+
+static void one_step(struct world *w, unsigned *stop)
+{
+	uint64_t odd = world_below(w, 1000), more = world_below(w, 1000);
+	struct vol *v = workload_pick(w);
+
+	if (*stop && --*stop == 0)
+		world_store_is_back(w);
+	if (*stop && in_flight >= depth) {
+		wait_some(w, 5000000);
+		return;
+	}
+	if (v)
+		start_one(v);
+	if (world_chance(w, 30))
+		wait_some(w, world_chance(w, 80) ? 0 : (int64_t)(1000ull << world_below(w, 20)));
+	if (odd > 980 && plan_has(&w->plan, F_ROT))
+		world_rot(w);
+	if (odd >= 14 && odd < 18 && !*stop && plan_has(&w->plan, F_STALL)) {
+		stall(w);
+		*stop = 1 + (unsigned)world_below(w, STALL_POLLS);
+	}
+	if (!*stop)
+		admin_step(w, more);
+}
+
+void workload_run(struct world *w, unsigned steps)
+{
+	unsigned stop = 0, step = w->step, life = w->life;
 
 	choose_run(w);
-	for (unsigned i = 0; i < requests; i++) {
-		uint64_t odd = world_below(w, 1000);
-
-		if (stop && --stop == 0)
-			store_answers_again(w);
-		if (stop && in_flight >= depth) {
-			wait_some(w, 5000000);
+	for (unsigned i = 0; i < steps; i++) {
+		step++;
+		if (life < PLAN_LIVES)
+			w->trail.steps[life] = step;
+		if (plan_skips(&w->plan, life, step))
 			continue;
-		}
-		start_one(w);
-		if (volume_failed(w->img->vol))
-			return;
-		if (world_chance(w, 30))
-			wait_some(w,
-				world_chance(w, 80) ? 0 : (int64_t)(1000ull << world_below(w, 20)));
-		if (odd > 980)
-			world_rot(w);
-		if (odd < 4)
-			resize(w);
-		else if (odd < 8)
-			collect(w);
-		else if (odd < 14)
-			drain(w);
-		else if (odd < 18 && !stop) {
-			struct fault_rules *r = store_fault_rules(w->fault);
-
-			*(world_chance(w, 50) ? &r->full : &r->gone) = true;
-			stop = 1 + (unsigned)world_below(w, STALL_POLLS);
-		}
+		world_at(w, life, step);
+		one_step(w, &stop);
 	}
+	/* What follows does not depend on how many steps there were. */
+	world_at(w, life, step + 100000);
 }
 
-void workload_settle(struct world *w)
-{
-	uint64_t size = lsvd_image_size(w->img) / SECTOR;
+/* ---- looking at all of it ---- */
 
-	if (size != w->size_sectors && size != w->other_size)
+bool workload_look(struct vol *v, struct lsvd_image *img, bool bad_ok)
+{
+	struct world *w = v->w;
+	uint64_t size = lsvd_image_size(img) / SECTOR;
+
+	if (size != v->size_sectors && size != v->other_size)
 		world_fail(w,
-			"the size is %" PRIu64 " sectors; %" PRIu64 " or %" PRIu64 " expected",
-			size, w->size_sectors, w->other_size);
+			"%s: the size is %" PRIu64 " sectors; %" PRIu64 " or %" PRIu64 " expected",
+			v->name, size, v->size_sectors, v->other_size);
+	look_failed = 0;
 	last_done_ns = loop_now(w->loop);
 	for (uint32_t lba = 0; lba < size; lba += SETTLE_SECTORS) {
-		struct request *r = free_slot(w, 8);
+		struct request *r = free_slot(v, img, 8);
 
 		r->lba = lba;
 		r->len = lba + SETTLE_SECTORS < size ? SETTLE_SECTORS : (uint32_t)size - lba;
-		r->settling = true;
+		r->looking = true;
+		r->may_fail = bad_ok;
 		r->iov[0] = (struct iovec){.iov_base = r->buf, .iov_len = (size_t)r->len * SECTOR};
 		r->io.iov = r->iov;
 		r->io.iovcnt = 1;
 		r->io.op = LSVD_READ;
-		r->io.flags = 0;
-		submit(w, r);
+		submit(r);
 	}
-	workload_finish(w);
-	w->size_sectors = size;
-	w->other_size = 0;
-	if (!oracle_settle(&w->o, (uint32_t)size))
-		world_fail(w, "%s", w->o.why);
-	world_log(w, "settled at piece %u", w->o.n);
+	while (in_flight)
+		wait_some(w, LOOP_FOREVER);
+	return look_failed == 0;
+}
+
+void workload_settle(struct vol *v, struct lsvd_image *img)
+{
+	uint64_t size = lsvd_image_size(img) / SECTOR;
+
+	workload_finish(v->w);
+	if (!workload_look(v, img, false))
+		world_fail(v->w, "%s: reads fail after the crash", v->name);
+	v->size_sectors = size;
+	v->other_size = 0;
+	if (!oracle_settle(&v->o, (uint32_t)size))
+		world_fail(v->w, "%s: after the crash %s", v->name, v->o.why);
+	v->marks = 0;
+	world_log(v->w, "%s settled at piece %u", v->name, v->o.n);
+}
+
+void workload_compare(struct vol *v, struct lsvd_image *img)
+{
+	uint64_t size = lsvd_image_size(img) / SECTOR;
+
+	workload_finish(v->w);
+	if (workload_look(v, img, v->w->disk_errors) &&
+		!oracle_matches(&v->o, (uint32_t)size, v->o.acked, v->o.n))
+		world_fail(v->w, "%s: %s", v->name, v->o.why);
 }

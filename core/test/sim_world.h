@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * sim_world.h - one seed's machine: disks, store, power, and an image of the real core on it.
+ * sim_world.h - one schedule's machine: disks, store, power, and images of the real core on it.
  *
  * A power-on makes a loop, opens the disks as a pool and a store handle on it: mem objects below
  * the fault filter below a filter that knows what is in flight.  world_crash() takes the power
@@ -8,7 +8,8 @@
  * power-on (strays).  Objects and platters remain.
  *
  * A crash is armed by the number of loop events and comes by longjmp() out of whatever polls the
- * loop; what was on the stack of blocking calls then is leaked, which a worker process forgives.
+ * loop, be it in the middle of an opening's blocking reads; what was on the stack of blocking calls
+ * then is leaked, which a worker process forgives.
  */
 #ifndef LSVD_TEST_SIM_WORLD_H
 #define LSVD_TEST_SIM_WORLD_H
@@ -17,42 +18,95 @@
 #include "sys/bdev_sim.h"
 #include "sys/loop_sim.h"
 #include "test/sim_oracle.h"
+#include "test/sim_plan.h"
 
 #include <setjmp.h>
 
-enum { WORLD_LEGS = 2, WORLD_STRAYS = 32, WORLD_WHY = LSVD_ERR_MAX };
+enum { WORLD_LEGS = 2, WORLD_VOLS = 6, MARKS = 64 };
+
+struct world;
+
+/* Is an image marked as closed?  MAYBE: a crash came in a call that changes it. */
+enum clean { DIRTY, CLEAN, MAYBE };
+enum exists { NO, YES, PERHAPS };
+
+/* When write `piece` was acknowledged, the log had come to `record`. */
+struct mark {
+	uint32_t piece;
+	uint64_t record;
+};
+
+/* An image. */
+struct vol {
+	struct world *w;
+	char name[8];
+	enum exists exists;
+	enum clean clean;
+	bool journal_lost; /* its journal, if it had one, is in no pool that we have */
+	struct oracle o;
+	uint64_t size_sectors, other_size; /* other: a resize may or may not have happened */
+	uint32_t hot_lba, hot_len;
+	struct mark mark[MARKS]; /* a ring */
+	uint32_t first_mark, marks;
+	struct lsvd_image *img; /* open for writing */
+};
+
+/* A writer that lost its images and does not know (it slept): a power-on beside ours. */
+struct zombie {
+	bool there, in_call;
+	struct sim_disk *disk[WORLD_LEGS];
+	struct store *store, *raw;
+	struct lsvd_ctx *ctx;
+	struct lsvd_image *img[WORLD_VOLS];
+};
 
 struct stray;
+enum scale { TINY, SMALL, LARGE };
 
 struct world {
-	uint64_t seed, rng;
+	struct plan plan;
+	struct plan_trail trail;
+	uint64_t rng;
+	unsigned life, step;
+	enum scale scale;
+
 	struct sim_disk *disk[WORLD_LEGS];
 	unsigned legs;
-	int rotten; /* leg of two on which bits may flip; -1 none */
+	bool here[WORLD_LEGS];	/* in this life */
+	bool stale[WORLD_LEGS]; /* the pool was, or may have been, used without it */
+	bool cut_open;		/* an opening with both was cut: one may know of it, one not */
+	bool whole;		/* each leg that is not stale has everything */
+	bool mending;		/* ... only when every dirty image was opened */
+	int rotten;		/* leg of two on which bits may flip; -1 none */
 	uint64_t disk_bytes;
 	struct sim_disk_model disk_model;
+	bool disk_errors; /* requests may fail because of the disks */
+	bool calm;	  /* no faults any more */
+	bool leg_dead;	  /* no image can be opened in this life */
 	struct mem_objects *objects;
 	struct fault_rules rules; /* of the next power-on */
 	struct lsvd_config *cfg;
-	struct oracle o;
-	uint64_t size_sectors, other_size; /* other: a resize may or may not have happened */
 	bool durable_store;
+	struct vol vol[WORLD_VOLS];
+	unsigned nvols;
+	uint32_t last_tag;
 
 	/* while the power is on */
 	struct loop *loop;
 	struct store *store, *fault, *raw; /* store: on top; raw: the objects, no faults */
 	struct lsvd_ctx *ctx;
-	struct lsvd_image *img;
+	struct zombie zombie;
 	uint64_t time_ns; /* of the last power-off */
 	bool blocking;	  /* in a call that a crash cannot unwind */
 	bool armed, armed_process;
 	jmp_buf crash;
 	struct stray *strays;
 
-	char config_text[600];
+	char config_text[700];
 };
 
-/* Random numbers of this seed; chance: true `percent` of the time. */
+/* Random numbers of this moment (see sim_plan.h); chance: true `percent` of the time. */
+void world_at(struct world *w, unsigned life, unsigned step);
 uint64_t world_rand(struct world *w);
 static inline uint64_t world_below(struct world *w, uint64_t n)
 {
@@ -66,15 +120,21 @@ static inline bool world_chance(struct world *w, unsigned percent)
 {
 	return world_below(w, 100) < percent;
 }
+/* The draw comes first, so that a feature that is left out changes nothing else. */
+static inline bool world_may(struct world *w, enum feature f, unsigned percent)
+{
+	return (world_chance(w, percent) || w->plan.always >> f & 1) && plan_has(&w->plan, f);
+}
 
-void world_init(struct world *w, uint64_t seed);
+/* Chooses configuration, disks and faults. */
+void world_init(struct world *w, const struct plan *p);
 void world_fini(struct world *w);
 
 /* Power on: a loop, a store, what had to land has landed.  No context yet. */
 void world_boot(struct world *w);
 /* Open the pool; 0 or -errno and why. */
 int world_open_pool(struct world *w, char *why);
-int world_open_image(struct world *w, unsigned flags, char *why);
+int world_open_image(struct vol *v, unsigned flags, struct lsvd_image **img, char *why);
 /* Everything closed in order; power off. */
 void world_shutdown(struct world *w);
 /* Now; the first half of it, while requests on the stack are still there; the second half. */
@@ -90,13 +150,28 @@ void world_lose_disk(struct world *w, unsigned leg);
 void world_rot(struct world *w);
 /* No faults from now on, and after the next power-on. */
 void world_calm(struct world *w);
+/* The store is neither full nor gone any more. */
+void world_store_is_back(struct world *w);
+
+/* sim_store.c: a filter that knows what is in flight, and what becomes of it when the power fails
+ */
+struct store *late_new(struct world *w, struct store *inner);
+void strand(struct world *w, const struct store *late);
+void strays_launch(struct world *w);
+void strays_free(struct world *w);
 /* Strays of former power-ons land now. */
 void world_land_strays(struct world *w);
 
-/* Print seed and reason, and end the process. */
+/* Print the schedule and the reason, and end the process. */
 __attribute__((format(printf, 2, 3), noreturn)) void world_fail(
 	struct world *w, const char *fmt, ...);
 /* With SIM_VERBOSE set: what happens. */
-__attribute__((format(printf, 2, 3))) void world_log(struct world *w, const char *fmt, ...);
+#define world_log(w, ...)                          \
+	do {                                       \
+		if (sim_verbose)                   \
+			world_say(w, __VA_ARGS__); \
+	} while (0)
+extern bool sim_verbose;
+__attribute__((format(printf, 2, 3))) void world_say(struct world *w, const char *fmt, ...);
 
 #endif
