@@ -379,6 +379,12 @@ bool extmap_find(const struct extmap *m, uint64_t lba, struct extent *e)
 	return true;
 }
 
+void extmap_prefetch(const struct extmap *m, uint64_t lba)
+{
+	if (lba < EXTMAP_LBA_MAX)
+		tree_prefetch(m, lba);
+}
+
 int extmap_walk(const struct extmap *m, uint64_t lba, uint64_t len,
 	int (*fn)(void *arg, const struct extent *e), void *arg)
 {

@@ -54,6 +54,12 @@ int extmap_remove(struct extmap *m, uint64_t lba, uint64_t len, extmap_displaced
  * So: e.lba == lba means mapped here, e.lba > lba means a hole until e.lba. */
 bool extmap_find(const struct extmap *m, uint64_t lba, struct extent *e);
 
+/* Ask for the memory that an insert, remove or find at `lba` is about to need, and do not wait for it.
+ * In a map that is larger than the caches a batch of updates that asks EXTMAP_AHEAD ahead is half as fast again
+ * and more.  Nothing happens in a small map. */
+enum { EXTMAP_AHEAD = 8 };
+void extmap_prefetch(const struct extmap *m, uint64_t lba);
+
 /* Walk [lba, lba+len): fn for each extent, cut to the range; stops early when fn returns non-zero and
  * returns that.  The map must not change meanwhile. */
 int extmap_walk(const struct extmap *m, uint64_t lba, uint64_t len,

@@ -141,6 +141,29 @@ struct path_step *path_seek(const struct extmap *m, struct path *p, uint64_t lba
 	}
 }
 
+void tree_prefetch(const struct extmap *m, uint64_t lba)
+{
+	uint64_t lo = 0, end = EXTMAP_LBA_MAX;
+	uint32_t id = m->root, n = m->root_n, i;
+
+	if (m->height < 2)
+		return; /* it is in the cache */
+	for (unsigned level = 0; level < m->height; level++) {
+		const union extmap_node *node = node_get(m, id);
+
+		i = end == EXTMAP_LBA_MAX ? search_open(node->key, n, lba)
+					  : search_near(node->key, n, lba, lo, end,
+						    guess(n, lba, lo, end));
+		if (i + 1 < n)
+			end = key_lba(node->key[i + 1]);
+		lo = key_lba(node->key[i]);
+		id = node->inner.child[i];
+		n = (uint32_t)(node->key[i] & LEN_MASK);
+	}
+	if (end != EXTMAP_LBA_MAX)
+		prefetch_entry(node_get(m, id), guess(n, lba, lo, end));
+}
+
 /* Set the step below `level` from the entry taken at `level`. */
 static void step_down(const struct extmap *m, struct path *p, unsigned level)
 {

@@ -98,6 +98,9 @@ static inline struct path_step *path_leaf(struct path *p)
  * or 0 when there is none. */
 struct path_step *path_seek(const struct extmap *m, struct path *p, uint64_t lba);
 
+/* The way down to the leaf, whose lines around `lba` are asked for; nothing waits for them. */
+void tree_prefetch(const struct extmap *m, uint64_t lba);
+
 /* Move to the first entry of the next leaf, or the last entry of the one before; false when none.
  */
 bool path_next_leaf(const struct extmap *m, struct path *p);

@@ -9,6 +9,8 @@
  *   find         random lookups of mapped sectors
  *   split        random 4 KiB writes into one huge extent, until there are 0.6 N extents
  *   update       random 4 KiB writes, about half of them into what is left of the huge extent
+ *   *_objects    the same, 2048 at a time in LBA order with what comes soon asked for
+ *                (extmap_prefetch): how objects are applied
  *   find_split   random lookups after that
  *   unaligned    8 sectors at any sector, on the map `split` left
  *
@@ -22,11 +24,14 @@
 #include <stdlib.h>
 #include <time.h>
 
+enum { OBJECT = 2048 }; /* extents of an object of 4 KiB writes */
+
 struct bench {
 	struct extmap *m;
 	uint64_t n; /* extents */
 	uint64_t rand;
 	uint64_t place;
+	uint64_t object[OBJECT];
 	uint64_t displaced; /* sectors; so that the callback does something */
 	json_t *out;
 };
@@ -87,6 +92,42 @@ static void find_one(struct bench *b, uint64_t i)
 		b->displaced += e.len;
 }
 
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* What one object holds, applied in LBA order with what comes soon asked for. */
+static uint64_t object_some(struct bench *b, uint64_t *ns)
+{
+	uint64_t t;
+
+	for (unsigned i = 0; i < OBJECT; i++)
+		b->object[i] = draw(b, b->n) * 8;
+	qsort(b->object, OBJECT, sizeof(b->object[0]), by_value);
+	t = now_ns();
+	for (unsigned i = 0; i < OBJECT; i++) {
+		if (i + EXTMAP_AHEAD < OBJECT)
+			extmap_prefetch(b->m, b->object[i + EXTMAP_AHEAD]);
+		write_at(b, b->object[i]);
+	}
+	*ns += now_ns() - t;
+	return OBJECT;
+}
+
+/* One by one, in any order, as the journal does. */
+static uint64_t write_some(struct bench *b, uint64_t *ns)
+{
+	uint64_t t = now_ns();
+
+	for (unsigned i = 0; i < OBJECT; i++)
+		write_one(b, i);
+	*ns += now_ns() - t;
+	return OBJECT;
+}
+
 static void report(struct bench *b, const char *name, uint64_t ops, uint64_t ns)
 {
 	char key[64];
@@ -108,18 +149,26 @@ static void run(
 	report(b, name, ops, now_ns() - t);
 }
 
-static void split(struct bench *b)
+static void split(
+	struct bench *b, const char *name, uint64_t (*some)(struct bench *b, uint64_t *ns))
 {
-	uint64_t t, ops = 0;
+	uint64_t ns = 0, ops = 0;
 
 	extmap_clear(b->m);
 	if (extmap_insert(b->m, 0, b->n * 8, 1ull << 50, NULL, NULL) < 0)
 		exit(1);
-	t = now_ns();
-	for (; extmap_count(b->m) < b->n * 6 / 10; ops++)
-		write_one(b, ops);
-	report(b, "split", ops, now_ns() - t);
-	json_object_set_new(b->out, "split_extents", json_integer((json_int_t)extmap_count(b->m)));
+	while (extmap_count(b->m) < b->n * 6 / 10)
+		ops += some(b, &ns);
+	report(b, name, ops, ns);
+}
+
+static void objects(struct bench *b, const char *name)
+{
+	uint64_t ns = 0, ops = 0;
+
+	while (ops < b->n)
+		ops += object_some(b, &ns);
+	report(b, name, ops, ns);
 }
 
 int main(int argc, char **argv)
@@ -134,8 +183,11 @@ int main(int argc, char **argv)
 	json_object_set_new(b.out, "extents", json_integer((json_int_t)b.n));
 	run(&b, "append", b.n, append_one);
 	run(&b, "replace", b.n, write_one);
+	objects(&b, "replace_objects");
 	run(&b, "find", b.n, find_one);
-	split(&b);
+	split(&b, "split_objects", object_some);
+	objects(&b, "update_objects");
+	split(&b, "split", write_some);
 	run(&b, "update", b.n, write_one);
 	run(&b, "find_split", b.n, find_one);
 	run(&b, "unaligned", b.n, write_unaligned);

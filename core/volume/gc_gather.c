@@ -139,6 +139,10 @@ static int gather_some(struct collector *c, struct gc_get *g)
 	for (; g->next < end; g->next++) {
 		int rc = 0;
 
+		if (g->next + EXTMAP_AHEAD < end) {
+			object_get_extent(g->buf, &g->h, g->next + EXTMAP_AHEAD, &x);
+			extmap_prefetch(c->v->map, x.lba);
+		}
 		object_get_extent(g->buf, &g->h, g->next, &x);
 		if (x.kind == EXTENT_DATA)
 			rc = extmap_walk(c->v->map, x.lba, x.len, gather_extent, &t);
