@@ -139,7 +139,8 @@ LSVD_API int lsvd_image_open(
  * stays in the pool's journal for the next open. */
 LSVD_API int lsvd_image_close(struct lsvd_image *img, char *why);
 
-/* Deletes the image, its objects and its pool segments.  -EBUSY while open anywhere. */
+/* Deletes the image, its snapshots, its objects and its pool segments.  -EBUSY while open anywhere, or
+ * while it has clones, which are named. */
 LSVD_API int lsvd_image_remove(struct lsvd_ctx *ctx, const char *url, char *why);
 
 /* Calls fn for each image of a store, in order of name; stops when it returns non-zero. */
@@ -192,6 +193,43 @@ LSVD_API int lsvd_snapshot_list(struct lsvd_ctx *ctx, const char *url,
 /* The image, which must not be open, becomes what it was at IMAGE@SNAPSHOT, its size too.  All
  * snapshots stay.  A crash leaves the one state or the other.  -EBUSY names the present writer. */
 LSVD_API int lsvd_snapshot_rollback(struct lsvd_ctx *ctx, const char *url, char *why);
+
+/* ---- clones ---- */
+
+/* A new image `url` (in the same store) that is what `base` is: IMAGE@SNAPSHOT, or an IMAGE that was
+ * closed cleanly, of which a snapshot is kept as long as it has clones.  A few small requests,
+ * whatever its size; data is shared until it is overwritten, and so is the read cache.  -ENOENT,
+ * -EEXIST, -EBUSY (the image is open, or being removed), -ENOSPC (32 on top of each other, 2000 of
+ * one). */
+LSVD_API int lsvd_clone(struct lsvd_ctx *ctx, const char *base, const char *url, char *why);
+
+struct lsvd_clone_info {
+	char name[80];
+	char uuid[37];
+	uint64_t snapshot; /* of the base, by id */
+	bool exists;	   /* else what a crash left; it hinders nobody */
+};
+
+/* Calls fn for each clone of an image; stops when it returns non-zero. */
+LSVD_API int lsvd_clone_list(struct lsvd_ctx *ctx, const char *url,
+	int (*fn)(void *arg, const struct lsvd_clone_info *c), void *arg, char *why);
+
+struct lsvd_base_info {
+	char name[80];
+	char uuid[37];
+	uint64_t snapshot; /* of that image, by id */
+	uint64_t object;   /* data objects up to this one are its */
+};
+
+/* Calls fn for the image's base, then for the base's base, and so on. */
+LSVD_API int lsvd_base_list(struct lsvd_ctx *ctx, const char *url,
+	int (*fn)(void *arg, const struct lsvd_base_info *b), void *arg, char *why);
+
+/* Copy what the image has in its base, and leave the base.  I/O may go on; it may be cut short and
+ * begun again.  `progress` (may be NULL) is called now and then; -ECANCELED when it returns
+ * non-zero.  -EBUSY: snapshots of the image need the base, too. */
+LSVD_API int lsvd_image_flatten(struct lsvd_image *img,
+	int (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes), void *arg, char *why);
 
 /* ---- I/O ---- */
 

@@ -136,7 +136,7 @@ int lsvd_image_list(struct lsvd_ctx *ctx, const char *store_url,
 
 /* ---- facts ---- */
 
-static void uuid_text(const uint8_t u[16], char out[37])
+void image_uuid_text(const uint8_t u[16], char out[37])
 {
 	snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
 		u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12],
@@ -152,7 +152,7 @@ int lsvd_image_info(struct lsvd_image *img, struct lsvd_image_info *info)
 	snprintf(info->url, sizeof(info->url), "%s%s%s", img->url, img->snapshot[0] ? "@" : "",
 		img->snapshot);
 	snprintf(info->name, sizeof(info->name), "%s", img->name);
-	uuid_text(sb->uuid, info->uuid);
+	image_uuid_text(sb->uuid, info->uuid);
 	info->size_bytes = sb->size_sectors * 512;
 	info->epoch = sb->epoch[sb->epochs - 1].epoch;
 	info->objects = volume_objects(img->vol, &info->stored_bytes, &info->live_bytes);

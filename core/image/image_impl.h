@@ -119,6 +119,9 @@ void io_start(struct lsvd_image *img, struct lsvd_io *io);
 int parts_init(struct lsvd_image *img) MUST_CHECK;
 void parts_fini(struct lsvd_image *img);
 
+/* admin.c */
+void image_uuid_text(const uint8_t u[16], char out[37]);
+
 /* snapshot.c */
 /* Cut "@SNAPSHOT" off an image's name or URL; `plain` has room for `len`.  -EINVAL: no name for one. */
 int image_split_snapshot(const char *url, char *plain, size_t len,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* snapshot.c - the public face of snapshots: names, creating, removing, listing, rolling back. */
 #include "image/image_impl.h"
+#include "volume/clone.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -66,7 +67,7 @@ int lsvd_snapshot_remove(struct lsvd_image *img, const char *name, char *why)
 		rc = err_set(
 			&e, -EBUSY, "snapshot '%s@%s' is open in this process", img->name, name);
 	else
-		rc = volume_snapshot_wait(img->vol, VOLUME_SNAPSHOT_REMOVE, name, &e);
+		rc = volume_snapshot_remove(img->vol, name, &e);
 	ctx_leave(img->ctx, entered);
 	why_copy(why, &e, rc);
 	return rc;

@@ -1,107 +1,37 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* test_snapshot.c - states that are kept: taken with writes in flight, read, removed, rolled back
  * to; and that nothing is deleted too early, or never. */
-#include "test/fsck_env.h"
-#include "test/image_env.h"
+#include "test/snap_env.h"
 #include "test/test.h"
-#include "volume/checkpoint_impl.h"
 
-#include <dirent.h>
 #include <errno.h>
 
 /* ---- what a snapshot reads ---- */
-
-/* The model's versions, kept with a snapshot. */
-struct kept {
-	char name[32];
-	uint32_t *version;
-	uint64_t size_bytes;
-};
-
-static struct kept keep(struct image_env *e, const char *name)
-{
-	struct kept k = {.size_bytes = e->size_bytes};
-	size_t n = e->size_bytes / 512 * sizeof(*k.version);
-
-	snprintf(k.name, sizeof(k.name), "%s", name);
-	k.version = malloc(n);
-	memcpy(k.version, e->version, n);
-	return k;
-}
-
-static struct kept take(struct image_env *e, const char *name)
-{
-	IE_OK(e, lsvd_snapshot_create(e->img, name, e->why));
-	return keep(e, name);
-}
-
-/* Read all of the image at this snapshot, beside whatever is open. */
-static void check_kept(struct image_env *e, const struct kept *k)
-{
-	struct image_env at = *e;
-	char url[400];
-
-	snprintf(url, sizeof(url), "%s@%s", e->url, k->name);
-	at.version = k->version;
-	at.size_bytes = k->size_bytes;
-	IE_OK(e, lsvd_image_open(e->ctx, url, LSVD_OPEN_READONLY, &at.img, e->why));
-	assert_int_equal(lsvd_image_size(at.img), k->size_bytes);
-	model_check_all(&at);
-	assert_int_equal(lsvd_pwrite(at.img, at.why, 512, 0), -EROFS);
-	IE_OK(e, lsvd_image_close(at.img, e->why));
-}
-
-static void busy_image(struct image_env *e)
-{
-	ie_set(e, "checkpoint.interval", "1M");
-	ie_set(e, "gc.start", "70");
-	ie_set(e, "gc.stop", "80");
-}
-
-/* Nothing that fsck minds. */
-static void fsck_clean(struct image_env *e)
-{
-	struct fsck_params p = {.name = "vm", .flags = FSCK_DATA};
-	struct fsck_report r;
-	struct err err = {""};
-	struct loop *l;
-
-	assert_int_equal(loop_uring_new(64, &l, &err), 0);
-	assert_int_equal(store_open(l, e->store, 0, (struct store **)(uintptr_t)&p.store, &err), 0);
-	if (fsck_run(&p, &r, &err) < 0)
-		fail_msg("fsck: %s", err.msg);
-	for (uint32_t i = 0; i < r.n; i++)
-		if (r.findings[i].severity != FSCK_NOTE)
-			fail_msg("fsck: %s: %s", r.findings[i].object, r.findings[i].what);
-	fsck_report_fini(&r);
-	store_close(p.store);
-	loop_free(l);
-}
 
 TEST(a_snapshot_stays_what_it_is)
 {
 	struct image_env *e = ie_new("stays");
 	struct kept k[4];
 
-	busy_image(e);
+	se_busy(e);
 	ie_open(e, LSVD_DRIVE_INLINE);
 	for (int i = 0; i < 4; i++) {
 		char name[8] = {(char)('a' + i)};
 
 		model_churn(e, 500);
-		k[i] = take(e, name);
-		check_kept(e, &k[i]);
+		k[i] = se_take(e, name);
+		se_check_kept(e, &k[i]);
 	}
 	model_churn(e, 1500);
 	model_check_all(e);
 	for (int i = 0; i < 4; i++)
-		check_kept(e, &k[i]);
+		se_check_kept(e, &k[i]);
 	ie_close(e);
-	fsck_clean(e);
+	se_fsck(e, "vm");
 	ie_open(e, LSVD_DRIVE_THREAD);
 	model_churn(e, 500);
 	for (int i = 0; i < 4; i++)
-		check_kept(e, &k[i]);
+		se_check_kept(e, &k[i]);
 	model_check_all(e);
 	for (int i = 0; i < 4; i++)
 		free(k[i].version);
@@ -243,7 +173,7 @@ TEST(a_snapshot_lies_between_acknowledged_writes)
 	struct flight f = {.e = e};
 	uint32_t before[10][LANES], after[10][LANES];
 
-	busy_image(e);
+	se_busy(e);
 	ie_open(e, LSVD_DRIVE_INLINE);
 	for (unsigned i = 0; i < LANES; i++) {
 		f.lane[i].f = &f;
@@ -272,21 +202,6 @@ TEST(a_snapshot_lies_between_acknowledged_writes)
 
 /* ---- what goes when ---- */
 
-static unsigned objects_there(struct image_env *e)
-{
-	char path[300];
-	unsigned n = 0;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "%s/vm", e->root);
-	d = opendir(path);
-	assert_non_null(d);
-	for (struct dirent *x; (x = readdir(d));)
-		n += strlen(x->d_name) == 33;
-	closedir(d);
-	return n;
-}
-
 TEST(what_only_a_snapshot_needs_goes_with_it)
 {
 	struct image_env *e = ie_new("gone");
@@ -298,17 +213,17 @@ TEST(what_only_a_snapshot_needs_goes_with_it)
 	ie_open(e, LSVD_DRIVE_INLINE);
 	model_write(e, 0, 4096);
 	ie_close(e);
-	alone = objects_there(e);
+	alone = se_objects(e, "vm");
 	ie_open(e, LSVD_DRIVE_INLINE);
-	a = take(e, "a");
+	a = se_take(e, "a");
 	model_write(e, 0, 4096);
-	b = take(e, "b");
+	b = se_take(e, "b");
 	model_write(e, 0, 4096);
 	ie_close(e);
-	assert_true(objects_there(e) >= alone + 16); /* 2 MiB twice, in objects of 256 KiB */
+	assert_true(se_objects(e, "vm") >= alone + 16); /* 2 MiB twice, in objects of 256 KiB */
 	ie_open(e, LSVD_DRIVE_INLINE);
-	check_kept(e, &a);
-	check_kept(e, &b);
+	se_check_kept(e, &a);
+	se_check_kept(e, &b);
 	lsvd_image_info(e->img, &info);
 	assert_true(info.kept_objects >= 16);
 	assert_int_equal(info.kept_bytes, 2 * 4096 * 512);
@@ -316,20 +231,20 @@ TEST(what_only_a_snapshot_needs_goes_with_it)
 	IE_OK(e, lsvd_snapshot_remove(e->img, "a", e->why));
 	lsvd_image_info(e->img, &info);
 	assert_int_equal(info.kept_bytes, 4096 * 512);
-	check_kept(e, &b);
+	se_check_kept(e, &b);
 	ie_close(e);
-	fsck_clean(e);
+	se_fsck(e, "vm");
 	ie_open(e, LSVD_DRIVE_INLINE);
-	check_kept(e, &b);
+	se_check_kept(e, &b);
 	IE_OK(e, lsvd_snapshot_remove(e->img, "b", e->why));
 	lsvd_image_info(e->img, &info);
 	assert_int_equal(info.kept_objects, 0);
 	model_check_all(e);
 	ie_close(e);
-	fsck_clean(e);
+	se_fsck(e, "vm");
 	ie_ctx(e, LSVD_DRIVE_INLINE);
 	IE_OK(e, lsvd_image_stat(e->ctx, e->url, &info, e->why));
-	assert_int_equal(objects_there(e), info.objects);
+	assert_int_equal(se_objects(e, "vm"), info.objects);
 	assert_int_equal(info.live_bytes, 4096 * 512);
 	free(a.version);
 	free(b.version);
@@ -340,14 +255,11 @@ TEST(what_only_a_snapshot_needs_goes_with_it)
 
 static void roll_back(struct image_env *e, const struct kept *k)
 {
-	char url[400];
+	char name[80];
 
-	snprintf(url, sizeof(url), "%s@%s", e->url, k->name);
-	IE_OK(e, lsvd_snapshot_rollback(e->ctx, url, e->why));
-	free(e->version);
-	e->version = malloc(k->size_bytes / 512 * sizeof(*e->version));
-	memcpy(e->version, k->version, k->size_bytes / 512 * sizeof(*e->version));
-	e->size_bytes = k->size_bytes;
+	snprintf(name, sizeof(name), "vm@%s", k->name);
+	IE_OK(e, lsvd_snapshot_rollback(e->ctx, se_url(e, name), e->why));
+	se_restore(e, k);
 }
 
 TEST(an_image_is_rolled_back_and_forth)
@@ -356,13 +268,13 @@ TEST(an_image_is_rolled_back_and_forth)
 	struct kept k[3];
 	char url[400];
 
-	busy_image(e);
+	se_busy(e);
 	ie_open(e, LSVD_DRIVE_INLINE);
 	for (int i = 0; i < 3; i++) {
 		char name[8] = {(char)('a' + i)};
 
 		model_churn(e, 600);
-		k[i] = take(e, name);
+		k[i] = se_take(e, name);
 	}
 	model_churn(e, 600);
 	snprintf(url, sizeof(url), "%s@a", e->url);
@@ -373,25 +285,25 @@ TEST(an_image_is_rolled_back_and_forth)
 	IE_SAYS(e, lsvd_snapshot_rollback(e->ctx, url, e->why), -ENOENT, "no snapshot 'zzz'");
 	for (unsigned round = 0; round < 6; round++) {
 		roll_back(e, &k[(round * 2 + 1) % 3]);
-		fsck_clean(e);
+		se_fsck(e, "vm");
 		ie_image(e, 0);
 		model_check_all(e);
 		model_churn(e, 300);
 		for (int i = 0; i < 3; i++)
-			check_kept(e, &k[i]);
+			se_check_kept(e, &k[i]);
 		ie_close_image(e);
-		fsck_clean(e);
+		se_fsck(e, "vm");
 	}
 	ie_image(e, 0);
 	for (int i = 0; i < 3; i++) {
 		IE_OK(e, lsvd_snapshot_remove(e->img, k[i].name, e->why));
 		for (int m = i + 1; m < 3; m++)
-			check_kept(e, &k[m]);
+			se_check_kept(e, &k[m]);
 		free(k[i].version);
 	}
 	model_check_all(e);
 	ie_close(e);
-	fsck_clean(e);
+	se_fsck(e, "vm");
 	ie_open(e, LSVD_DRIVE_INLINE);
 	model_check_all(e);
 	ie_free(e);

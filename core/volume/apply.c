@@ -123,7 +123,7 @@ static void finish(struct volume *v, struct outgoing *o)
 	v->dirty_bytes -= o->client_bytes;
 	if (o->end_pos)
 		v->applied_pos = o->end_pos;
-	if (o->b.h.flags & OBJECT_FLAG_GC) {
+	if (o->b.h.flags & OBJECT_FLAG_GC && !o->flat) {
 		v->stats.gc_bytes += o->b.h.data_bytes;
 		gc_applied(v);
 	}

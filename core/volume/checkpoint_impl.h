@@ -128,6 +128,10 @@ struct live_checkpoint *tables_find_live(struct checkpointer *c, uint64_t number
 int load_checkpoint(struct volume *v, uint64_t number, uint64_t epoch, struct checkpoint_header *h,
 	struct err *e) MUST_CHECK;
 
+/* The header of the checkpoint that a superblock names, verified; number 0: all zero. */
+int load_header(struct store *s, const char *name, const struct superblock *sb,
+	struct checkpoint_header *h, struct err *e) MUST_CHECK;
+
 /* ---- snapshot.c ---- */
 
 /* A checkpoint begins: which requests does it settle, and what snapshots are there then? */

@@ -246,7 +246,7 @@ struct outgoing *outgoing_new(struct volume *v)
 		o->v = v;
 	}
 	o->tries = 0;
-	o->durable = o->in_store = false;
+	o->durable = o->in_store = o->flat = false;
 	o->slot = 0;
 	o->applied = 0;
 	o->nholds = 0;

@@ -109,9 +109,11 @@ static bool still_stuck(const struct collector *c)
 static uint32_t live_percent(const struct volume *v, uint64_t *stored)
 {
 	struct objmap_sum all = objmap_sum(v->objects, 0);
+	struct objmap_sum base = objmap_sum(v->objects, OBJECT_BASE);
 
-	*stored = all.data_sectors - objmap_sum(v->objects, OBJECT_DEAD).data_sectors;
-	return *stored ? (uint32_t)(all.live_sectors * 100 / *stored) : 100;
+	*stored = all.data_sectors - objmap_sum(v->objects, OBJECT_DEAD).data_sectors -
+		  base.data_sectors;
+	return *stored ? (uint32_t)((all.live_sectors - base.live_sectors) * 100 / *stored) : 100;
 }
 
 /* ---- the stages that are here ---- */

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,6 +104,25 @@ static int read_meta(struct volume *v, uint64_t epoch, uint64_t number, struct c
 	}
 	*meta = buf;
 	return 0;
+}
+
+int load_header(struct store *s, const char *name, const struct superblock *sb,
+	struct checkpoint_header *h, struct err *e)
+{
+	struct volume *v = calloc(1, sizeof(*v));
+	void *meta = NULL;
+	int rc = v ? 0 : -ENOMEM;
+
+	*h = (struct checkpoint_header){0};
+	if (rc == 0 && sb->checkpoint) {
+		v->store = s;
+		v->sb = (struct superblock *)(uintptr_t)sb; /* only read */
+		snprintf(v->name, sizeof(v->name), "%s", name);
+		rc = read_meta(v, sb->checkpoint_epoch, sb->checkpoint, h, &meta, e);
+	}
+	free(meta);
+	free(v);
+	return rc;
 }
 
 static int take_object(struct volume *v, const struct checkpoint_object *x)

@@ -99,7 +99,7 @@ int volume_check_absent(struct store *s, const char *name, struct err *e)
 
 /* What a removal or a bulk load that was cut short left under this name.  Under the lock, for a bulk
  * load may be at work, or just have ended. */
-static int purge(struct store *s, const char *name, struct err *e)
+int volume_purge(struct store *s, const char *name, struct err *e)
 {
 	int rc = volume_check_absent(s, name, e);
 
@@ -123,7 +123,7 @@ int volume_create(struct store *s, const char *name, uint64_t size_sectors, stru
 	if (rc == 0 && !sb)
 		rc = -ENOMEM;
 	if (rc == 0)
-		rc = purge(s, name, e);
+		rc = volume_purge(s, name, e);
 	if (rc == 0) {
 		for (unsigned i = 0; i < 16; i += 8) {
 			uint64_t x = loop_random(s->loop);
@@ -699,79 +699,10 @@ int volume_profile(struct volume *v, struct profile_range **ranges, uint32_t *n,
 	if (!buf)
 		return -ENOMEM;
 	iov.iov_base = buf;
-	snprintf(name, sizeof(name), "%s/profile", v->name);
+	snprintf(name, sizeof(name), "%s/profile",
+		v->sb->profile_base ? v->sb->base[v->sb->profile_base - 1].name : v->name);
 	got = store_wait(v->store, &r);
 	rc = got < 0 ? (int)got : profile_decode(buf, (size_t)got, ranges, n, e);
 	free(buf);
 	return rc < 0 ? err_wrap(e, rc, "boot profile") : 0;
-}
-
-/* ---- removing ---- */
-
-struct remove_list {
-	struct store_req req;
-	char (*names)[STORE_NAME_MAX];
-	uint32_t n, cap;
-};
-
-static int note_name(struct store_req *r, const char *name, uint64_t size)
-{
-	struct remove_list *l = container_of(r, struct remove_list, req);
-
-	(void)size;
-	if (l->n == l->cap) {
-		uint32_t cap = l->cap ? 2 * l->cap : 256;
-		void *p = realloc(l->names, cap * sizeof(*l->names));
-
-		if (!p)
-			return -ENOMEM;
-		l->names = p;
-		l->cap = cap;
-	}
-	snprintf(l->names[l->n++], STORE_NAME_MAX, "%s", name);
-	return 0;
-}
-
-int volume_remove_objects(struct store *s, const char *name, struct err *e)
-{
-	char prefix[STORE_NAME_MAX];
-	struct remove_list l = {0};
-	int64_t rc;
-
-	snprintf(prefix, sizeof(prefix), "%s/", name);
-	l.req = (struct store_req){.op = STORE_LIST, .name = prefix, .item = note_name, .err = e};
-	rc = store_wait(s, &l.req);
-	for (uint32_t i = 0; rc >= 0 && i < l.n; i++) {
-		struct store_req del = {.op = STORE_DELETE, .name = l.names[i], .err = e};
-
-		rc = store_wait(s, &del);
-	}
-	free(l.names);
-	return rc < 0 ? err_wrap(e, (int)rc, "delete objects") : 0;
-}
-
-int volume_remove(struct store *s, struct pool *pool, const char *name, struct err *e)
-{
-	struct superblock *sb = calloc(1, sizeof(*sb));
-	char super[STORE_NAME_MAX];
-	struct store_req del = {.op = STORE_DELETE, .name = super, .err = e};
-	int64_t rc = sb ? volume_read_superblock(s, name, sb, NULL, e) : -ENOMEM;
-	bool locked = false;
-
-	/* A damaged superblock is removed all the same: that is what rm is for. */
-	if (rc == 0 || rc == -EBADMSG || rc == -EUCLEAN) {
-		rc = volume_lock(s, name, e);
-		locked = rc == 0;
-	}
-	snprintf(super, sizeof(super), "%s/super", name);
-	if (rc == 0)
-		rc = store_wait(s, &del);
-	if (rc >= 0 && locked)
-		rc = volume_remove_objects(s, name, e);
-	if (rc >= 0 && pool)
-		rc = journal_wipe(pool, sb->uuid);
-	if (locked)
-		volume_unlock(s, name);
-	free(sb);
-	return rc < 0 ? err_wrap(e, (int)rc, "remove image '%s'", name) : 0;
 }

@@ -244,10 +244,11 @@ void checkpoint_object_dead(struct volume *v, uint32_t slot, uint64_t died)
 		volume_fail(v, -ENOMEM);
 		return;
 	}
-	objmap_flag(v->objects, slot, OBJECT_DEAD, 0);
-	c->dead[c->ndead++] = (struct dead_object){.slot = slot, .died = died};
+	/* Nobody's garbage: a base's object does not count among the dead. */
 	if (!(o->flags & OBJECT_BASE))
 		c->dead_bytes += ((uint64_t)o->hdr_sectors + o->data_sectors) * 512;
+	objmap_flag(v->objects, slot, OBJECT_DEAD, OBJECT_BASE);
+	c->dead[c->ndead++] = (struct dead_object){.slot = slot, .died = died};
 }
 
 static int collect_object(struct checkpointer *c, const struct object *o)
@@ -313,7 +314,7 @@ static int bury(struct volume *v, const struct dead_object *dead)
 		.died = dead->died,
 		.hdr_sectors = o->hdr_sectors,
 		.data_sectors = o->data_sectors};
-	bool base = o->flags & OBJECT_BASE;
+	bool base = superblock_base_of_object(v->sb, o->seq) != NULL;
 
 	if (ROOM(c->removed, c->nremoved, c->removed_cap) < 0)
 		return -ENOMEM;

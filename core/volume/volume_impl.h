@@ -33,6 +33,7 @@ struct outgoing {
 	struct loop_timer retry;
 	uint32_t tries;
 	bool durable, in_store; /* in_store: a request of it is with the store */
+	bool flat;		/* of flatten.c, not of garbage collection */
 	uint32_t slot;		/* in the object map, once applying began */
 	uint32_t applied;	/* extents applied so far */
 	/* what it was made of */
@@ -176,6 +177,9 @@ int volume_check_absent(struct store *s, const char *name, struct err *e) MUST_C
 int volume_lock(struct store *s, const char *name, struct err *e) MUST_CHECK;
 void volume_unlock(struct store *s, const char *name);
 int volume_remove_objects(struct store *s, const char *name, struct err *e) MUST_CHECK;
+/* What a removal, a bulk load or a clone that was cut short left under this name.  -EEXIST: an
+ * image. */
+int volume_purge(struct store *s, const char *name, struct err *e) MUST_CHECK;
 
 /* gc.c */
 int collector_new(struct volume *v);
