@@ -18,6 +18,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { EARLY_BLOCKS = 16 };
+
 /* Records that completed wait for their elders, so there are more of them than `depth`. */
 static uint64_t ring_size(const struct journal *j)
 {
@@ -219,6 +221,16 @@ static void seal_gather(struct journal *j)
 
 /* ---- the queue ---- */
 
+/* While the disk is idle, the first part of what arrives goes at once, and the rest is copied
+ * meanwhile: so disk and processor work at the same time, and go on to do so. */
+static void seal_early(struct journal *j)
+{
+	if (j->in_flight || !j->gather || j->gather->blocks < EARLY_BLOCKS)
+		return;
+	seal_gather(j);
+	loop_submit(j->loop);
+}
+
 static bool try_add(struct journal *j, struct journal_req *q)
 {
 	uint32_t blocks = q->kind == EXTENT_DATA
@@ -229,6 +241,7 @@ static bool try_add(struct journal *j, struct journal_req *q)
 		if (j->in_flight >= j->cfg.depth)
 			return false;
 		seal_gather(j);
+		loop_submit(j->loop);
 	}
 	if (!j->gather)
 		j->gather = open_record(j, blocks);
@@ -236,6 +249,7 @@ static bool try_add(struct journal *j, struct journal_req *q)
 		return false;
 	add(j, j->gather, q);
 	journal_charge(j, q);
+	seal_early(j);
 	return true;
 }
 

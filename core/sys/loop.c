@@ -121,8 +121,7 @@ static int run_slice(struct loop *l)
 
 	if (!t || l->events >= l->stop_at)
 		return 0;
-	if (l->ops->submit)
-		l->ops->submit(l);
+	loop_submit(l);
 	l->later = t->next;
 	if (!l->later)
 		l->later_end = &l->later;
@@ -130,6 +129,12 @@ static int run_slice(struct loop *l)
 	(void)__atomic_exchange_n(&t->queued, false, __ATOMIC_ACQ_REL);
 	t->run(t);
 	return 1;
+}
+
+void loop_submit(struct loop *l)
+{
+	if (l->ops->submit)
+		l->ops->submit(l);
 }
 
 bool loop_fall_asleep(struct loop *l)
@@ -296,8 +301,7 @@ int loop_poll(struct loop *l, int64_t wait_ns)
 	n += run_slice(l);
 	if (!n && wait_ns != 0)
 		n = wait_and_run(l, wait_ns);
-	if (l->ops->submit)
-		l->ops->submit(l);
+	loop_submit(l);
 	l->polling = false;
 	if (l->stopped && l->events >= l->stop_at)
 		l->stopped(l->stopped_arg);

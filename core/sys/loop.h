@@ -51,6 +51,10 @@ uint64_t loop_wall(struct loop *l);
 /* 64 random bits; from the seed on a simulated loop. */
 uint64_t loop_random(struct loop *l);
 
+/* Hand the I/O that was queued so far to the kernel now, instead of at the end of this turn: for
+ * large requests, when more work follows first.  One system call. */
+void loop_submit(struct loop *l);
+
 /* Run `t` on a later iteration.  Loop thread.  A task that is queued stays queued once. */
 void loop_defer(struct loop *l, struct loop_task *t);
 
