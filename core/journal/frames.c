@@ -14,7 +14,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 uint32_t journal_frames(const struct journal *j)
 {
@@ -38,15 +37,17 @@ int frames_new(struct journal *j)
 	j->nframes = n < 6 ? 6 : n > 65536 ? 65536 : (uint32_t)n;
 	j->frames = calloc(j->nframes, sizeof(*j->frames));
 	j->hold_tail = &j->hold_queue;
-	return j->frames ? 0 : -ENOMEM;
+	j->memory = prefault_new(frame_bytes(j));
+	return j->frames && j->memory ? 0 : -ENOMEM;
 }
 
 void frames_free(struct journal *j)
 {
 	for (uint32_t i = 0; j->frames && i < j->nframes; i++)
 		if (j->frames[i].mem)
-			munmap(j->frames[i].mem, frame_bytes(j));
+			prefault_give(j->memory, j->frames[i].mem);
 	free(j->frames);
+	prefault_free(j->memory);
 }
 
 size_t journal_memory_bytes(const struct journal *j)
@@ -72,29 +73,22 @@ static void forget(struct journal *j, struct frame *f)
 	f->used = false;
 }
 
-/* Touched at once.  Aligned to its size, so that it can be one huge page: the kernel then pins and
- * maps a record in one piece instead of page by page. */
+/* Frames that were never touched get the memory that is ready by now. */
+static void take_touched(struct journal *j)
+{
+	void *mem;
+
+	if (loop_is_sim(j->loop))
+		return;
+	while (j->frames_made < j->nframes && (mem = prefault_take(j->memory)))
+		j->frames[j->frames_made++].mem = mem;
+}
+
 static bool give_memory(struct journal *j, struct frame *f)
 {
-	size_t size = frame_bytes(j), before, after;
-	uint8_t *p;
-
-	if (f->mem)
-		return true;
-	p = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p == MAP_FAILED)
-		return false;
-	before = -(uintptr_t)p % size;
-	after = size - before;
-	if (before)
-		munmap(p, before);
-	if (after)
-		munmap(p + before + size, after);
-	f->mem = p + before;
-	(void)madvise(f->mem, size, MADV_HUGEPAGE);
-	for (size_t i = 0; i < size; i += POOL_BLOCK)
-		((volatile uint8_t *)f->mem)[i] = 0;
-	return true;
+	if (!f->mem)
+		f->mem = prefault_make(j->memory);
+	return f->mem;
 }
 
 /* Is all of it in applied objects?  Of what was read back nothing is known. */
@@ -120,12 +114,13 @@ static bool rather(const struct journal *j, const struct frame *f, const struct 
 	return clean ? f->no < best->no : f->no > best->no;
 }
 
-/* A frame nobody uses, preferably one with memory that was touched; else one never used; else one
- * whose contents can go. */
+/* A frame with memory that nobody uses; else a clean one; else one that has to be touched first;
+ * else one whose contents must be read back later. */
 static struct frame *find_frame(struct journal *j)
 {
 	struct frame *bare = NULL, *best = NULL;
 
+	take_touched(j);
 	for (uint32_t i = 0; i < j->frames_made; i++) {
 		struct frame *f = &j->frames[i];
 
@@ -136,10 +131,12 @@ static struct frame *find_frame(struct journal *j)
 		else if (evictable(j, f) && rather(j, f, best))
 			best = f;
 	}
-	if (bare)
-		return bare;
-	if (j->frames_made < j->nframes)
-		return &j->frames[j->frames_made++];
+	if (!best || !is_clean(j, best)) {
+		if (bare)
+			return bare;
+		if (j->frames_made < j->nframes)
+			return &j->frames[j->frames_made++];
+	}
 	if (best)
 		forget(j, best);
 	return best;
@@ -190,9 +187,10 @@ void journal_trim(struct journal *j)
 		}
 		if (f->used)
 			forget(j, f);
-		munmap(f->mem, frame_bytes(j));
+		prefault_give(j->memory, f->mem);
 		f->mem = NULL;
 	}
+	prefault_trim(j->memory);
 }
 
 /* ---- holds ---- */

@@ -4,6 +4,7 @@
 #define LSVD_JOURNAL_JOURNAL_IMPL_H
 
 #include "journal/journal.h"
+#include "sys/prefault.h"
 
 enum {
 	FRAME_BLOCKS_MAX = 512,
@@ -89,6 +90,7 @@ struct journal {
 	/* frames */
 	struct frame *frames;
 	uint32_t nframes, frames_made;
+	struct prefault *memory;
 	struct journal_hold *hold_queue, **hold_tail;
 
 	uint64_t sweep_lba, sweep_tail;
