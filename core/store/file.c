@@ -174,15 +174,26 @@ uint64_t file_piece_advance(struct piece *p, uint64_t n)
 	return left;
 }
 
+static uintptr_t misalignment(const struct store_req *r, bool but_end)
+{
+	uintptr_t all = r->op == STORE_PUT ? 0 : r->off_bytes;
+
+	for (int i = 0; i < r->iovcnt; i++) {
+		all |= (uintptr_t)r->iov[i].iov_base;
+		if (!but_end || i + 1 < r->iovcnt)
+			all |= r->iov[i].iov_len;
+	}
+	return all;
+}
+
 uint32_t file_align(const struct file_store *fs, const struct store_req *r)
 {
-	uintptr_t all = r->off_bytes;
+	return fs->align && !(misalignment(r, false) & (fs->align - 1)) ? fs->align : 0;
+}
 
-	if (r->op == STORE_PUT)
-		all = 0;
-	for (int i = 0; i < r->iovcnt; i++)
-		all |= (uintptr_t)r->iov[i].iov_base | r->iov[i].iov_len;
-	return fs->align && !(all & (fs->align - 1)) ? fs->align : 0;
+uint32_t file_align_but_end(const struct file_store *fs, const struct store_req *r)
+{
+	return fs->align && !(misalignment(r, true) & (fs->align - 1)) ? fs->align : 0;
 }
 
 bool file_coarser(struct file_store *fs, uint32_t align)
@@ -234,6 +245,8 @@ void file_done(struct file_op *f, int64_t status)
 				verb(r->op), r->name, strerror((int)-status));
 		status = plain(status);
 	}
+	free(f->end);
+	f->end = NULL;
 	store_pool_put(&fs->ops, f);
 	store_complete(r, status);
 }
@@ -492,6 +505,7 @@ int store_file_open(
 	}
 	snprintf(url, sizeof(url), "file:%s", dir);
 	store_init(&fs->s, l, &file_ops, "file", url);
+	fs->s.put_multiple = PUT_MULTIPLE;
 	file_spares_adopt(fs);
 	*out = &fs->s;
 	return 0;

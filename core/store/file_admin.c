@@ -527,12 +527,9 @@ void file_spares_adopt(struct file_store *fs)
 	closedir(d);
 }
 
-/* Our spares, and what a PUT could not clean up because the directory was away. */
-void file_spares_trim(struct file_store *fs)
+void file_spares_drop(struct file_store *fs)
 {
-	char path[FILE_PATH_MAX], own[32];
-	struct dirent *e;
-	DIR *d;
+	char path[FILE_PATH_MAX];
 
 	while (fs->spare_count) {
 		const struct spare *s = &fs->spares[--fs->spare_count];
@@ -540,6 +537,16 @@ void file_spares_trim(struct file_store *fs)
 		file_spare_path(fs, path, 's', s->id_hi, s->id_lo);
 		(void)unlink(path);
 	}
+}
+
+/* Our spares, and what a PUT could not clean up because the directory was away. */
+void file_spares_trim(struct file_store *fs)
+{
+	char path[FILE_PATH_MAX], own[32];
+	struct dirent *e;
+	DIR *d;
+
+	file_spares_drop(fs);
 	snprintf(own, sizeof(own), "-%016llx-", (unsigned long long)fs->id);
 	snprintf(path, sizeof(path), "%s/.spare", fs->root);
 	d = opendir(path);

@@ -174,6 +174,13 @@ static bool at_end(const struct file_op *f)
 	       f->r->off_bytes + f->moved_bytes >= (uint64_t)f->file->st.st_size;
 }
 
+static void get_more(struct file_op *f, struct piece *p);
+
+static void get_on(struct file_op *f)
+{
+	get_more(f, f->parked);
+}
+
 static void get_more(struct file_op *f, struct piece *p)
 {
 	struct store_req *r = f->r;
@@ -184,6 +191,12 @@ static void get_more(struct file_op *f, struct piece *p)
 		get_done(f);
 		return;
 	}
+	f->parked = p;
+	f->go = get_on;
+	if (!file_pace_enter(f))
+		return;
+	if (r->pace && left > file_pace_bytes(f))
+		left = file_pace_bytes(f);
 	p->off_bytes = r->off_bytes + f->queued_bytes;
 	f->queued_bytes += file_slice(&f->at, p, left);
 	file_call_readv(f->fs, p);
@@ -204,23 +217,29 @@ static void get_read(struct call *c, int res)
 {
 	struct piece *p = container_of(c, struct piece, call);
 	struct file_op *f = p->f;
+	struct file_store *fs = f->fs;
 	bool end;
 
 	if (res == -EINTR) {
-		file_call_readv(f->fs, p);
+		file_call_readv(fs, p);
 		return;
 	}
+	if (res >= 0) {
+		f->moved_bytes += (uint64_t)res;
+		end = !res || f->r->off_bytes + f->moved_bytes >= (uint64_t)f->file->st.st_size;
+		if (!end && file_piece_advance(p, (uint64_t)res)) {
+			file_call_readv(fs, p);
+			return;
+		}
+	}
+	file_pace_leave(f);
 	if (res < 0) {
-		store_pool_put(&f->fs->pieces, p);
+		store_pool_put(&fs->pieces, p);
 		get_fail(f, res);
-		return;
-	}
-	f->moved_bytes += (uint64_t)res;
-	end = !res || f->r->off_bytes + f->moved_bytes >= (uint64_t)f->file->st.st_size;
-	if (!end && file_piece_advance(p, (uint64_t)res))
-		file_call_readv(f->fs, p);
-	else
+	} else {
 		get_more(f, p);
+	}
+	file_pace_wake(fs);
 }
 
 static void refuse(struct file_op *f)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * file_impl.h - the rooms of the file store: file.c (open, close, dispatch, calls), file_put.c (PUT,
- * DELETE, spares), file_get.c (GET, open files), file_admin.c (what blocks, on a helper thread).
+ * DELETE, spares), file_pace.c (whose turn it is), file_get.c (GET, open files), file_admin.c (what blocks, on a helper thread).
  *
  * Everything is the loop thread's, but for the functions of file_admin.c marked "helper thread".
  */
@@ -18,10 +18,13 @@ enum {
 	ROOT_MAX = 440,			/* bytes of the directory's path */
 	FILE_PATH_MAX = ROOT_MAX + STORE_NAME_MAX + 64,
 	SLICE_IOVS = 128,		/* fragments of one read or write */
-	SPARES = 32,			/* deleted files kept to be written again */
+	SPARES = 128,			/* deleted files kept to be written again: what goes with one
+					 * checkpoint, at least */
 	OPEN_FILES = 256,
 	SMALL_BYTES = 256 << 10,	/* objects up to here may be swapped: their files are not kept open */
 	SPARE_MIN_BYTES = 1 << 20,	/* smaller files are not worth keeping */
+	OWN_IOVS = 4,
+	PUT_MULTIPLE = 128 << 10,	/* so that most spares need neither be cut nor extended */
 };
 
 struct file_store;
@@ -103,8 +106,13 @@ struct file_op {
 	unsigned pieces;
 	bool waits_pace;
 	struct file_op *paced_next;
+	void (*go)(struct file_op *f);		/* when its pace lets it */
+	struct piece *parked;			/* GET: its piece, meanwhile */
 	int fd;
 	uint32_t align;				/* O_DIRECT with this alignment; 0: buffered */
+	uint64_t write_bytes;			/* PUT: with what rounds the end up; cut off again */
+	struct iovec own[OWN_IOVS];		/* PUT: the request's, its end replaced by ... */
+	void *end;				/* ... this aligned block; or NULL */
 	bool counted, retried, recycled, removed, created;
 	struct spare spare;
 	struct statx stx;
@@ -133,7 +141,7 @@ struct file_store {
 	struct open_file *table[OPEN_FILES];
 	struct open_file *newest, *oldest;
 	unsigned file_count;
-	struct file_op *paced, **paced_end;	/* PUTs that wait for their pace, in order */
+	struct file_op *paced, **paced_end;	/* requests that wait for their pace, in order */
 	/* helper thread */
 	pthread_t thread;
 	pthread_mutex_t mutex;
@@ -168,6 +176,8 @@ uint64_t file_piece_advance(struct piece *p, uint64_t n);
 
 /* The alignment for O_DIRECT, when this request can use it; else 0. */
 uint32_t file_align(const struct file_store *fs, const struct store_req *r);
+/* The same but for the length of the last fragment. */
+uint32_t file_align_but_end(const struct file_store *fs, const struct store_req *r);
 /* A request aligned so was refused with EINVAL: from now on a coarser alignment, then no O_DIRECT.
  * false: it was buffered, alignment is not the reason. */
 bool file_coarser(struct file_store *fs, uint32_t align);
@@ -175,6 +185,14 @@ bool file_coarser(struct file_store *fs, uint32_t align);
 /* ROOT/.spare/KIND-HI-LO */
 void file_spare_path(const struct file_store *fs, char *path, char kind, uint64_t hi, uint64_t lo);
 struct file_image *file_image(struct file_store *fs, const char *object_name);
+
+/* ---- file_pace.c ---- */
+/* May one more piece of f move now?  Then it counts until file_pace_leave.  Else f->go(f) is called
+ * when it may, unless f has pieces enough under way by itself. */
+bool file_pace_enter(struct file_op *f);
+void file_pace_leave(struct file_op *f);
+void file_pace_wake(struct file_store *fs);	/* after a leave: let others have their turn */
+uint64_t file_pace_bytes(const struct file_op *f);	/* of a piece */
 
 /* ---- file_put.c ---- */
 void file_put(struct file_op *f);
@@ -201,6 +219,7 @@ int file_identify_root(struct file_store *fs, struct err *e) MUST_CHECK;
 void file_list_tell(struct file_op *f);		/* item() for all that was found */
 void file_unlock_all(struct file_store *fs);
 void file_spares_adopt(struct file_store *fs);	/* at open: clean up after a process that died */
+void file_spares_drop(struct file_store *fs);	/* the disk is full: unlink them.  Blocks a little */
 void file_spares_trim(struct file_store *fs);
 /* The version of an object: of its bytes (crc) and its inode. */
 void file_tag(char *tag, const struct stat *st, uint32_t crc);

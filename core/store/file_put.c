@@ -27,10 +27,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { PIECE_BYTES = 512 << 10, IN_FLIGHT = 1, IN_FLIGHT_MAX = 16, HARDEN_NS = 60000000 };
+enum { HARDEN_NS = 60000000 };
 
 static struct file_op *op_of(struct call *c)
 {
@@ -187,6 +188,9 @@ static void put_fail_unlinked(struct call *c, int res)
 static void put_fail(struct file_op *f, int64_t status)
 {
 	uncount_writing(f);
+	/* A full disk: the next try finds what the spares held. */
+	if (status == -ENOSPC)
+		file_spares_drop(f->fs);
 	if (f->fd >= 0)
 		close(f->fd);
 	f->fd = -1;
@@ -305,7 +309,7 @@ static void put_truncated(struct call *c, int res)
 
 static void put_written(struct file_op *f)
 {
-	if (f->spare.size_bytes > f->r->len_bytes) {
+	if (f->spare.size_bytes > f->r->len_bytes || f->write_bytes > f->r->len_bytes) {
 		f->call.then = put_truncated;
 		file_call_truncate(f->fs, &f->call, f->fd, f->r->len_bytes);
 	} else {
@@ -317,55 +321,16 @@ static void put_open(struct file_op *f);
 
 static void piece_write(struct piece *p);
 
-/* May one more piece go out?  Several PUTs of one pace take turns, in the order they came. */
-static bool may_write(struct file_op *f)
-{
-	struct store_pace *pace = f->r->pace;
-	unsigned most = pace && pace->pieces_in_flight ? pace->pieces_in_flight : IN_FLIGHT;
-
-	if (most > IN_FLIGHT_MAX)
-		most = IN_FLIGHT_MAX;
-	if (f->pieces >= most)
-		return false;
-	if (!pace || pace->in_flight < most)
-		return true;
-	if (!f->waits_pace) {
-		f->waits_pace = true;
-		f->paced_next = NULL;
-		*f->fs->paced_end = f;
-		f->fs->paced_end = &f->paced_next;
-	}
-	return false;
-}
-
-static void put_more(struct file_op *f);
-
-static void wake_paced(struct file_store *fs)
-{
-	while (fs->paced) {
-		struct file_op *f = fs->paced;
-		const struct store_pace *pace = f->r->pace;
-
-		if (pace->in_flight >= (pace->pieces_in_flight ? pace->pieces_in_flight : IN_FLIGHT))
-			return;
-		fs->paced = f->paced_next;
-		if (!fs->paced)
-			fs->paced_end = &fs->paced;
-		f->waits_pace = false;
-		put_more(f);
-	}
-}
-
 static void put_more(struct file_op *f)
 {
-	const struct store_pace *pace = f->r->pace;
-	uint64_t bytes =
-		pace && pace->piece_bytes >= 4096 ? pace->piece_bytes & ~4095u : PIECE_BYTES;
+	uint64_t bytes = file_pace_bytes(f);
 
-	while (!f->status && f->queued_bytes < f->r->len_bytes && may_write(f)) {
+	f->go = put_more;
+	while (!f->status && f->queued_bytes < f->write_bytes && file_pace_enter(f)) {
 		struct piece *p = store_pool_get(&f->fs->pieces);
 
 		if (!p) {
+			file_pace_leave(f);
 			f->status = f->pieces ? 0 : -ENOMEM;
 			break;
 		}
@@ -373,9 +338,6 @@ static void put_more(struct file_op *f)
 		p->fd = f->fd;
 		p->off_bytes = f->queued_bytes;
 		f->queued_bytes += file_slice(&f->at, p, bytes);
-		f->pieces++;
-		if (f->r->pace)
-			f->r->pace->in_flight++;
 		piece_write(p);
 	}
 	if (f->pieces || f->waits_pace)
@@ -401,12 +363,10 @@ static void piece_written(struct call *c, int res)
 	if (res <= 0 && !f->status)
 		f->status = res ? res : -EIO;
 	store_pool_put(&fs->pieces, p);
-	f->pieces--;
-	if (f->r->pace)
-		f->r->pace->in_flight--;
+	file_pace_leave(f);
 	if (!f->waits_pace)
 		put_more(f);
-	wake_paced(fs);
+	file_pace_wake(fs);
 }
 
 static void piece_write(struct piece *p)
@@ -428,7 +388,7 @@ static void put_allocated(struct call *c, int res)
 static void put_opened(struct call *c, int res)
 {
 	struct file_op *f = op_of(c);
-	uint64_t have = f->spare.size_bytes, want = f->r->len_bytes;
+	uint64_t have = f->spare.size_bytes, want = f->write_bytes;
 
 	if (res == -ENOENT) {
 		put_lost(f);
@@ -451,6 +411,30 @@ static void put_opened(struct call *c, int res)
 	file_call_fallocate(f->fs, c, f->fd, have, want - have);
 }
 
+/* Large requests go past the page cache, even if their end is not aligned: it is rounded up with
+ * zeroes from a block of our own, and the file is cut afterwards.  Otherwise the fsync would write
+ * all of it at once, and the journal's next record would wait behind it. */
+static void round_end(struct file_op *f)
+{
+	const struct store_req *r = f->r;
+	uint32_t align = file_align_but_end(f->fs, r);
+	uint64_t rest = align ? r->len_bytes % align : 0;
+	struct iovec *last;
+
+	if (!rest || r->len_bytes < SPARE_MIN_BYTES || r->iovcnt >= OWN_IOVS ||
+		r->iov[r->iovcnt - 1].iov_len < rest || posix_memalign(&f->end, align, align))
+		return;
+	memcpy(f->own, r->iov, (size_t)r->iovcnt * sizeof(f->own[0]));
+	last = &f->own[r->iovcnt - 1];
+	last->iov_len -= rest;
+	memset(f->end, 0, align);
+	memcpy(f->end, (char *)last->iov_base + last->iov_len, rest);
+	last[1] = (struct iovec){.iov_base = f->end, .iov_len = align};
+	f->at = (struct cursor){f->own, r->iovcnt + 1, 0};
+	f->write_bytes = r->len_bytes - rest + align;
+	f->align = align;
+}
+
 /* (Again) from the first byte, into f->tmp. */
 static void put_open(struct file_op *f)
 {
@@ -459,8 +443,13 @@ static void put_open(struct file_op *f)
 	f->fd = -1;
 	f->status = 0;
 	f->queued_bytes = 0;
+	free(f->end);
+	f->end = NULL;
 	f->at = (struct cursor){f->r->iov, f->r->iovcnt, 0};
+	f->write_bytes = f->r->len_bytes;
 	f->align = file_align(f->fs, f->r);
+	if (!f->align)
+		round_end(f);
 	f->call.then = put_opened;
 	file_call_open(f->fs, &f->call, f->tmp, O_WRONLY | O_CREAT | (f->align ? O_DIRECT : 0));
 }
@@ -472,6 +461,29 @@ static void put_claimed(struct call *c, int res)
 	if (res) /* somebody else took it */
 		f->spare = (struct spare){0};
 	put_open(f);
+}
+
+/* The one to be preferred: as long as the object; else the longest that is shorter, to be extended;
+ * else the shortest.  Cutting a file gives its end back to the filesystem, and where that tells the
+ * disk at once (mounted with `discard`), everybody waits milliseconds for it. */
+static bool fits_better(uint64_t a, uint64_t b, uint64_t want)
+{
+	if ((a <= want) != (b <= want))
+		return a <= want;
+	return a <= want ? a > b : a < b;
+}
+
+static struct spare take_spare(struct file_store *fs, uint64_t want)
+{
+	unsigned best = 0;
+	struct spare s;
+
+	for (unsigned i = 1; i < fs->spare_count; i++)
+		if (fits_better(fs->spares[i].size_bytes, fs->spares[best].size_bytes, want))
+			best = i;
+	s = fs->spares[best];
+	fs->spares[best] = fs->spares[--fs->spare_count];
+	return s;
 }
 
 static void put_prepared(struct file_op *f)
@@ -490,7 +502,7 @@ static void put_prepared(struct file_op *f)
 		put_open(f);
 		return;
 	}
-	f->spare = fs->spares[--fs->spare_count];
+	f->spare = take_spare(fs, f->r->len_bytes);
 	file_spare_path(fs, f->from, 's', f->spare.id_hi, f->spare.id_lo);
 	f->call.then = put_claimed;
 	file_call_rename(fs, &f->call, f->from, f->tmp);

@@ -57,7 +57,7 @@ struct store_req {
 	struct iovec *iov;		/* untouched by the store, but valid until done */
 	int iovcnt;
 	uint64_t off_bytes, len_bytes;	/* PUT, SWAP: len = sum of iov */
-	struct store_pace *pace;	/* PUT; may be NULL */
+	struct store_pace *pace;	/* PUT, GET; may be NULL */
 	void (*done)(struct store_req *r, int64_t status);
 	int (*item)(struct store_req *r, const char *name, uint64_t size_bytes);	/* LIST */
 	struct err *err;		/* may be NULL; filled on failure */
@@ -89,6 +89,7 @@ struct store {
 	struct store_counts counts;
 	char url[512];
 	char kind[16];			/* "file", "mem", "model", "fault" */
+	uint32_t put_multiple;		/* large objects whose size is a multiple of this are cheaper; or 0 */
 };
 
 enum store_flags { STORE_CREATE = 1 };	/* file: make the directory when it is absent */

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Joining CRCs is so much cheaper than reading the data for them. */
-enum { SECTOR = 512, BLOCK_SECTORS = 8, JOIN_GAIN = 16 };
+enum { SECTOR = 512, BLOCK_SECTORS = 8, JOIN_GAIN = 16, MULTIPLE_FROM = 1 << 20 };
 
 static const uint8_t zeroes[OBJECT_ALIGN] __attribute__((aligned(OBJECT_ALIGN)));
 
@@ -49,6 +49,7 @@ void build_begin(struct build *b, uint16_t flags)
 	b->crc_off = 0;
 	b->crc_done = 0;
 	b->nknown = 0;
+	b->padded = false;
 }
 
 int build_data(struct build *b, const void *mem, size_t len)
@@ -122,6 +123,26 @@ static int pad_to_block(struct build *b)
 	return rest ? build_data(b, zeroes, (BLOCK_SECTORS - rest) * SECTOR) : 0;
 }
 
+static uint64_t total_bytes(const struct build *b)
+{
+	uint64_t data = b->data_sectors * SECTOR;
+
+	return object_header_bytes(b->h.extents, (uint32_t)data, b->h.flags) + data;
+}
+
+/* Padding is data that belongs to nobody. */
+static int pad(struct build *b)
+{
+	int rc = pad_to_block(b);
+
+	if (b->padded || !b->multiple || total_bytes(b) < MULTIPLE_FROM)
+		return rc;
+	b->padded = true;
+	while (rc == 0 && total_bytes(b) % b->multiple)
+		rc = build_data(b, zeroes, OBJECT_ALIGN);
+	return rc;
+}
+
 /* ---- CRCs ---- */
 
 /* The run of CRCs moves on over n bytes, at most to the end of this piece. */
@@ -186,7 +207,7 @@ static void skip_chunk(struct build *b, uint64_t bytes)
 
 int build_crc(struct build *b, uint64_t budget_bytes)
 {
-	int rc = pad_to_block(b);
+	int rc = pad(b);
 	uint64_t total = b->data_sectors * SECTOR;
 
 	b->h.data_bytes = (uint32_t)total;

@@ -13,6 +13,7 @@
 
 #include "format/object.h"
 
+#include <stdbool.h>
 #include <sys/uio.h>
 
 struct build {
@@ -21,12 +22,15 @@ struct build {
 	uint32_t ext_cap;
 	struct iovec *iov;
 	uint32_t niov, iov_cap; /* niov counts the header's */
-	uint32_t *crc; /* of each OBJECT_CRC_BYTES of data */
+	uint32_t *crc;		/* of each OBJECT_CRC_BYTES of data */
 	uint32_t crc_cap;
 	uint32_t *known; /* of each 4 KiB block of data before block nknown; 0 or 1: not known */
 	uint32_t nknown, known_cap;
 	void *header;
 	uint32_t header_cap;
+	uint32_t multiple; /* bytes: large objects are padded to this; or 0.  The owner's, set
+			      before begin */
+	bool padded;
 	uint64_t data_sectors;
 	uint32_t crc_iov; /* where the CRC run is */
 	size_t crc_off;

@@ -245,6 +245,7 @@ struct outgoing *outgoing_new(struct volume *v)
 			return NULL;
 		o->v = v;
 	}
+	o->b.multiple = v->store->put_multiple;
 	o->tries = 0;
 	o->durable = o->in_store = o->flat = false;
 	o->slot = 0;

@@ -92,6 +92,7 @@ static void submit(struct gc_get *g)
 		.iovcnt = 1,
 		.off_bytes = g->off,
 		.len_bytes = g->len,
+		.pace = &g->c->v->pace,
 		.done = got,
 		.err = &g->err};
 	g->busy = true;

@@ -69,10 +69,13 @@ static int encode_extent(void *arg, const struct extent *e)
 
 	if (c->payload_len + CHECKPOINT_EXTENT_BYTES > c->payload_cap) {
 		size_t cap = c->payload_cap ? 2 * c->payload_cap : 1 << 20;
-		uint8_t *p = realloc(c->payload, cap);
+		uint8_t *p = aligned_alloc(CHECKPOINT_ALIGN, cap); /* for O_DIRECT */
 
 		if (!p)
 			return -ENOMEM;
+		if (c->payload_len)
+			memcpy(p, c->payload, c->payload_len);
+		free(c->payload);
 		c->payload = p;
 		c->payload_cap = cap;
 	}
