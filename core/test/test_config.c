@@ -66,11 +66,11 @@ TEST(config_defaults_are_the_documented_ones)
 	assert_int_equal(s.journal_percent, 60);
 	assert_int_equal(s.journal_record_bytes, 256 << 10);
 	assert_int_equal(s.journal_depth, 2);
-	assert_int_equal(s.journal_ram_bytes, 96 << 20);
+	assert_int_equal(s.journal_ram_bytes, 256 << 20);
 	assert_int_equal(s.durability, DURABILITY_JOURNAL);
 	assert_int_equal(s.object_bytes, 8 << 20);
 	assert_int_equal(s.destage_puts, 0);
-	assert_int_equal(s.destage_piece_bytes, 512 << 10);
+	assert_int_equal(s.destage_piece_bytes, 256 << 10);
 	assert_int_equal(s.destage_age_ms, 5000);
 	assert_int_equal(s.checkpoint_bytes, 512 << 20);
 	assert_true(s.gc_enabled);
