@@ -122,12 +122,15 @@ static unsigned live_percent(const struct lsvd_image_info *i)
 
 static json_t *info_json(const struct lsvd_image_info *i)
 {
-	return json_pack("{ss,ss,ss,sI,sI,sI,sI,sI,si,sI,sb,ss}", "url", i->url, "name", i->name,
+	return json_pack("{ss,ss,ss,sI,sI,sI,sI,sI,si,sI,sb,ss,ss,si,sI,sI,ss,sI}", "url", i->url, "name", i->name,
 		"uuid", i->uuid, "size_bytes", (json_int_t)i->size_bytes, "epoch",
 		(json_int_t)i->epoch, "objects", (json_int_t)i->objects, "stored_bytes",
 		(json_int_t)i->stored_bytes, "live_bytes", (json_int_t)i->live_bytes,
 		"live_percent", (int)live_percent(i), "extents", (json_int_t)i->extents, "clean",
-		i->clean, "last_writer", i->last_writer);
+		i->clean, "last_writer", i->last_writer, "snapshot", i->snapshot, "snapshots",
+		(int)i->snapshots, "kept_objects", (json_int_t)i->kept_objects, "kept_bytes",
+		(json_int_t)i->kept_bytes, "base", i->base, "base_bytes",
+		(json_int_t)i->base_bytes);
 }
 
 static void print_info(const struct lsvd_image_info *i)
@@ -139,6 +142,12 @@ static void print_info(const struct lsvd_image_info *i)
 	printf("stored       %s in %llu objects\n", cli_size(i->stored_bytes),
 		(unsigned long long)i->objects);
 	printf("live         %s (%u %%)\n", cli_size(i->live_bytes), live_percent(i));
+	if (i->base[0])
+		printf("base         %s (%s of what is stored)\n", i->base,
+			cli_size(i->base_bytes));
+	if (i->snapshots)
+		printf("snapshots    %u (%s kept in %llu more objects)\n", i->snapshots,
+			cli_size(i->kept_bytes), (unsigned long long)i->kept_objects);
 	printf("extents      %llu\n", (unsigned long long)i->extents);
 	printf("epoch        %llu\n", (unsigned long long)i->epoch);
 	printf("closed       %s\n", i->clean ? "cleanly" : "not cleanly, or open for writing");
@@ -324,7 +333,8 @@ CLI_COMMAND(ls, "list the images of a store", run_ls)
 static const struct argp_option rm_options[] = {
 	{"force", OPT_FORCE, NULL, 0, "do not ask, and no error when it does not exist", 0}, {0}};
 PARSER(rm_argp, rm_options, "IMAGE",
-	"Remove an image: its objects and what the pool holds of it.  Asks first on a terminal.\v"
+	"Remove an image: its snapshots, its objects and what the pool holds of it.  Asks first on a "
+	"terminal.  An image that has clones is refused.\v"
 	"example: lsvd rm file:/srv/vols/vm1");
 
 static bool confirmed(const char *image)

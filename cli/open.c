@@ -147,7 +147,8 @@ bool cli_needs_journal(const struct cli_open *o, const char *image)
 	bool needs = false;
 
 	if (cli_open_ctx(o, CLI_POOL_NONE, LSVD_DRIVE_INLINE, &ctx) == CLI_OK) {
-		needs = lsvd_image_stat(ctx, image, &info, NULL) == 0 && !info.clean;
+		needs = lsvd_image_stat(ctx, image, &info, NULL) == 0 && !info.clean &&
+			!info.snapshot[0];
 		lsvd_ctx_close(ctx);
 	}
 	return needs;

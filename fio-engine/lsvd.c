@@ -317,6 +317,9 @@ static int open_image(struct disk *d, const struct options *o, char *why)
 	}
 	if (rc == 0)
 		rc = lsvd_image_open(d->host->ctx, d->url, how, &d->img, why);
+	/* A snapshot is read only, whatever the job does. */
+	if (rc == -EROFS && !flags)
+		rc = lsvd_image_open(d->host->ctx, d->url, LSVD_OPEN_READONLY, &d->img, why);
 	if (rc < 0)
 		return rc;
 	if (o->create && lsvd_image_size(d->img) != o->create)

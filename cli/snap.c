@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * snap.c - `lsvd snap create|list|remove|rollback`, `lsvd clone`, `lsvd flatten`.
+ *
+ * Creating and removing need the image for writing: one that another process has open is refused
+ * with its name (it makes its snapshots itself, by lsvd_snapshot_create()).
+ */
+#include "cli/open.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { WORDS_MAX = 64 };
+
+struct args {
+	struct cli_open open;
+	const char *word[WORDS_MAX];
+	unsigned words, min, max;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *s)
+{
+	struct args *a = s->input;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		s->child_inputs[0] = &a->open;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (a->words == a->max)
+			argp_error(s, "what is '%s'?", arg);
+		a->word[a->words++] = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (a->words < a->min)
+			argp_error(s, "an argument is missing");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp_child kids[] = {{&cli_open_argp, 0, NULL, 10}, {0}};
+
+#define PARSER(name_, args_doc_, doc_)     \
+	static const struct argp name_ = { \
+		.parser = parse, .doc = doc_, .args_doc = args_doc_, .children = kids}
+
+static int told(const char *why, int rc)
+{
+	return cli_fail("%s", why[0] ? why : strerror(-rc));
+}
+
+/* IMAGE@SNAPSHOT into its two halves; `image` is to be freed. */
+static int split(const char *word, char **image, const char **snapshot)
+{
+	const char *at = strrchr(word, '@');
+
+	if (!at || strchr(at, '/') || !at[1])
+		return cli_fail("'%s' names no snapshot: IMAGE@SNAPSHOT is wanted", word);
+	*image = strndup(word, (size_t)(at - word));
+	*snapshot = at + 1;
+	return *image ? CLI_OK : cli_fail("%s", strerror(ENOMEM));
+}
+
+/* Call work for every word while its image is open for writing. */
+static int with_image(const struct args *a, const char *image,
+	int (*work)(const struct args *a, struct lsvd_image *img))
+{
+	char why[LSVD_ERR_MAX] = "";
+	struct lsvd_image *img;
+	struct lsvd_ctx *ctx;
+	int rc = cli_open_ctx(&a->open, CLI_POOL, LSVD_DRIVE_INLINE, &ctx), closed;
+
+	if (rc)
+		return rc;
+	rc = lsvd_image_open(ctx, image, 0, &img, why);
+	if (rc == 0) {
+		rc = work(a, img);
+		closed = lsvd_image_close(img, why);
+		if (closed < 0)
+			rc = told(why, closed);
+	} else {
+		rc = told(why, rc);
+	}
+	lsvd_ctx_close(ctx);
+	return rc;
+}
+
+/* ---- create, remove ---- */
+
+PARSER(create_argp, "IMAGE@SNAPSHOT",
+	"Keep the image as it is now under a name.  One that a process has open makes its "
+	"snapshots by itself.\v"
+	"example: lsvd snap create file:/srv/vols/vm1@monday");
+
+static int do_create(const struct args *a, struct lsvd_image *img)
+{
+	char why[LSVD_ERR_MAX] = "";
+	int rc = lsvd_snapshot_create(img, strrchr(a->word[0], '@') + 1, why);
+
+	return rc < 0 ? told(why, rc) : CLI_OK;
+}
+
+PARSER(remove_argp, "IMAGE@SNAPSHOT",
+	"Remove a snapshot, and what only it needs.  One that has clones is refused.\v"
+	"example: lsvd snap remove file:/srv/vols/vm1@monday");
+
+static int do_remove(const struct args *a, struct lsvd_image *img)
+{
+	char why[LSVD_ERR_MAX] = "";
+	int rc = lsvd_snapshot_remove(img, strrchr(a->word[0], '@') + 1, why);
+
+	return rc < 0 ? told(why, rc) : CLI_OK;
+}
+
+static int run_on_snapshot(int argc, char **argv, const struct argp *argp,
+	int (*work)(const struct args *a, struct lsvd_image *img))
+{
+	struct args a = {.min = 1, .max = 1};
+	const char *snapshot;
+	char *image;
+	int rc;
+
+	if (argp_parse(argp, argc, argv, 0, NULL, &a) ||
+		split(a.word[0], &image, &snapshot) != CLI_OK)
+		return CLI_USAGE;
+	rc = with_image(&a, image, work);
+	free(image);
+	return rc;
+}
+
+static int snap_create(int argc, char **argv)
+{
+	return run_on_snapshot(argc, argv, &create_argp, do_create);
+}
+
+static int snap_remove(int argc, char **argv)
+{
+	return run_on_snapshot(argc, argv, &remove_argp, do_remove);
+}
+
+/* ---- list ---- */
+
+PARSER(list_argp, "IMAGE",
+	"List the snapshots of an image, the oldest first.\v"
+	"example: lsvd snap list file:/srv/vols/vm1");
+
+static const char *time_text(uint64_t ns, char out[32])
+{
+	time_t t = (time_t)(ns / 1000000000u);
+	struct tm tm;
+
+	if (!gmtime_r(&t, &tm) || !strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm))
+		snprintf(out, 32, "?");
+	return out;
+}
+
+static int list_one(void *arg, const struct lsvd_snapshot_info *s)
+{
+	json_t *out = arg;
+	char when[32];
+
+	time_text(s->created_ns, when);
+	if (out)
+		json_array_append_new(out,
+			json_pack("{sI,ss,sI,sI,ss,sb}", "id", (json_int_t)s->id, "name", s->name,
+				"size_bytes", (json_int_t)s->size_bytes, "object",
+				(json_int_t)s->object, "created", when, "automatic", s->automatic));
+	else
+		printf("%-24s %12s  %s%s\n", s->name, cli_size(s->size_bytes), when,
+			s->automatic ? "  (for clones)" : "");
+	return 0;
+}
+
+static int snap_list(int argc, char **argv)
+{
+	struct args a = {.min = 1, .max = 1};
+	char why[LSVD_ERR_MAX] = "";
+	struct lsvd_ctx *ctx;
+	json_t *out;
+	int rc;
+
+	if (argp_parse(&list_argp, argc, argv, 0, NULL, &a))
+		return CLI_USAGE;
+	rc = cli_open_ctx(&a.open, CLI_POOL_NONE, LSVD_DRIVE_INLINE, &ctx);
+	if (rc)
+		return rc;
+	out = a.open.json ? json_array() : NULL;
+	rc = lsvd_snapshot_list(ctx, a.word[0], list_one, out, why);
+	lsvd_ctx_close(ctx);
+	if (rc < 0) {
+		json_decref(out);
+		return told(why, rc);
+	}
+	if (out)
+		cli_print_json(out);
+	return CLI_OK;
+}
+
+/* ---- rollback ---- */
+
+PARSER(rollback_argp, "IMAGE@SNAPSHOT",
+	"Make the image what it was at a snapshot.  What was written since is lost, unless another "
+	"snapshot has it; snapshots stay.\v"
+	"example: lsvd snap rollback file:/srv/vols/vm1@monday");
+
+static int snap_rollback(int argc, char **argv)
+{
+	struct args a = {.min = 1, .max = 1};
+	char why[LSVD_ERR_MAX] = "";
+	struct lsvd_ctx *ctx;
+	int rc;
+
+	if (argp_parse(&rollback_argp, argc, argv, 0, NULL, &a))
+		return CLI_USAGE;
+	rc = cli_open_ctx(&a.open, CLI_POOL, LSVD_DRIVE_INLINE, &ctx);
+	if (rc)
+		return rc;
+	rc = lsvd_snapshot_rollback(ctx, a.word[0], why);
+	if (rc < 0)
+		rc = told(why, rc);
+	lsvd_ctx_close(ctx);
+	return rc;
+}
+
+static const struct cli_sub subs[] = {
+	{"create", "keep an image as it is now", snap_create},
+	{"list", "list an image's snapshots", snap_list},
+	{"remove", "remove a snapshot", snap_remove},
+	{"rollback", "make an image what it was at a snapshot", snap_rollback},
+	{NULL, NULL, NULL},
+};
+
+static int run_snap(int argc, char **argv)
+{
+	return cli_dispatch("snap", subs, argc, argv);
+}
+CLI_COMMAND(snap, "snapshots: create, list, remove, rollback", run_snap)
+
+/* ---- clone ---- */
+
+PARSER(clone_argp, "IMAGE[@SNAPSHOT] NEW-IMAGE",
+	"Make a new image, in the same store, that is what another was at a snapshot, or is, when "
+	"it was closed cleanly.  Data is shared until it is overwritten.\v"
+	"example: lsvd clone file:/srv/vols/debian@base file:/srv/vols/vm7");
+
+static int run_clone(int argc, char **argv)
+{
+	struct args a = {.min = 2, .max = 2};
+	char why[LSVD_ERR_MAX] = "";
+	struct lsvd_ctx *ctx;
+	int rc;
+
+	if (argp_parse(&clone_argp, argc, argv, 0, NULL, &a))
+		return CLI_USAGE;
+	rc = cli_open_ctx(&a.open, CLI_POOL_NONE, LSVD_DRIVE_INLINE, &ctx);
+	if (rc)
+		return rc;
+	rc = lsvd_clone(ctx, a.word[0], a.word[1], why);
+	if (rc < 0)
+		rc = told(why, rc);
+	lsvd_ctx_close(ctx);
+	return rc;
+}
+CLI_COMMAND(clone, "make an image that shares another's data", run_clone)
+
+/* ---- flatten ---- */
+
+PARSER(flatten_argp, "IMAGE",
+	"Copy what a clone has in its base, so that it needs the base no more.  When it is cut "
+	"short it goes on there the next time.\v"
+	"example: lsvd flatten file:/srv/vols/vm7");
+
+struct flatten {
+	struct cli_progress bar;
+	bool begun, quiet;
+};
+
+static int on_progress(void *arg, uint64_t done, uint64_t total)
+{
+	struct flatten *f = arg;
+
+	if (!f->begun)
+		cli_progress_begin(&f->bar, "flatten", total, f->quiet);
+	f->begun = true;
+	cli_progress_at(&f->bar, done);
+	return cli_interrupted;
+}
+
+static int do_flatten(const struct args *a, struct lsvd_image *img)
+{
+	struct flatten f = {.quiet = a->open.quiet || a->open.json};
+	char why[LSVD_ERR_MAX] = "";
+	int rc;
+
+	cli_catch_signals();
+	rc = lsvd_image_flatten(img, on_progress, &f, why);
+	if (rc == 0 && f.begun)
+		cli_progress_end(&f.bar);
+	return rc < 0 ? told(why, rc) : CLI_OK;
+}
+
+static int run_flatten(int argc, char **argv)
+{
+	struct args a = {.min = 1, .max = 1};
+
+	if (argp_parse(&flatten_argp, argc, argv, 0, NULL, &a))
+		return CLI_USAGE;
+	return with_image(&a, a.word[0], do_flatten);
+}
+CLI_COMMAND(flatten, "make a clone independent of its base", run_flatten)
