@@ -202,6 +202,11 @@ tsan:  ## quick tests under the thread sanitizer
 	@$(MAKE) --no-print-directory $(jobs) O=$(O)-tsan CFLAGS='-O1 -g' SAN=-fsanitize=thread WARN=-w unit
 	@ci/check $(O)-tsan 1
 
+# Optimised, for a break that only a rare schedule meets takes many.
+mutants:  ## break the code on purpose, one way at a time: a test must notice (MUTANTS="few" or names)
+	@$(MAKE) --no-print-directory $(jobs) O=$(O)-mutants CFLAGS='-O2 -g -DLSVD_MUTANTS' WERROR= $(O)-mutants/test/test_sim
+	@ci/mutants $(O)-mutants $(MUTANTS)
+
 fuzz:  ## run every fuzzer for FUZZ_SECONDS=10
 	@command -v clang >/dev/null || { echo "make: no clang (packages clang libclang-rt-dev); the fuzzers are left out" >&2; exit 1; }
 	@$(MAKE) --no-print-directory $(jobs) O=$(O)-fuzz CC=clang CFLAGS='-O1 -g' SAN=-fsanitize=fuzzer-no-link,address WARN=-w fuzzers
@@ -255,12 +260,12 @@ uninstall:  ## remove what install put there
 	@rmdir $(DESTDIR)$(FIODIR) $(DESTDIR)$(ENGINEDIR) 2>/dev/null || true
 
 clean:  ## remove what was built
-	rm -rf $(O) $(O)-asan $(O)-ubsan $(O)-tsan $(O)-fuzz
+	rm -rf $(O) $(O)-asan $(O)-ubsan $(O)-tsan $(O)-fuzz $(O)-mutants
 
 help:  ## this list
 	@echo "make [TARGET] [O=build] [PREFIX=/usr/local] [DESTDIR=] [CI=1: warnings are errors] [V=1: show commands]"
 	@grep -hE '^[a-z_-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## */\t/' | sort | expand -t 16
 
-.PHONY: all engine fio-headers unit bench-micro fuzzers check test bench asan ubsan tsan fuzz lint-includes lint fmt setup \
+.PHONY: all engine fio-headers unit bench-micro fuzzers check test bench asan ubsan tsan mutants fuzz lint-includes lint fmt setup \
         install uninstall clean help FORCE
 -include $(shell [ ! -d $(O) ] || find $(O) -name '*.d')

@@ -13,6 +13,7 @@
 
 #include "sys/container.h"
 #include "sys/crc.h"
+#include "sys/mutant.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -346,7 +347,8 @@ static bool piece_sound(const struct piece *p, const struct hrec *h)
 
 	for (uint32_t done = 0; done < p->len; done += n, i++) {
 		n = p->len - done < OBJECT_CRC_BYTES ? p->len - done : OBJECT_CRC_BYTES;
-		if (i >= h->count || crc32c(0, p->fill.mem + done, n) != h->crc[i])
+		if (i >= h->count ||
+			(!MUTANT(SKIP_OBJECT_CRC) && crc32c(0, p->fill.mem + done, n) != h->crc[i]))
 			return false;
 	}
 	return true;

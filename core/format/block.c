@@ -2,6 +2,7 @@
 #include "format/block.h"
 
 #include "sys/crc.h"
+#include "sys/mutant.h"
 
 #include <errno.h>
 
@@ -25,7 +26,7 @@ bool block_sealed(const void *buf, size_t len, size_t crc_at)
 {
 	struct reader r = reader_of((const uint8_t *)buf + crc_at, 4);
 
-	return get_u32(&r) == crc_without(buf, len, crc_at);
+	return MUTANT(SKIP_HEADER_CRC) || get_u32(&r) == crc_without(buf, len, crc_at);
 }
 
 int block_check_magic(

@@ -3,6 +3,7 @@
 #include "image/image_impl.h"
 
 #include "sys/container.h"
+#include "sys/mutant.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -214,7 +215,7 @@ static int resize(struct lsvd_image *img, uint64_t size, bool force, struct err 
 			return err_set(e, -EINVAL,
 				"there is data beyond %" PRIu64 " bytes; discard it, or force",
 				size);
-		rc = mapped ? lsvd_discard(img, old - size, size) : 0;
+		rc = mapped && !MUTANT(SHRINK_KEEPS) ? lsvd_discard(img, old - size, size) : 0;
 		/* Discards of the past, too, must be in objects before the end moves: else what
 		 * they covered could come back with a larger size.  And the newest checkpoint has
 		 * nothing beyond the end. */

@@ -13,6 +13,7 @@
 #include "sys/container.h"
 #include "sys/crc.h"
 #include "sys/iov.h"
+#include "sys/mutant.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -153,7 +154,7 @@ static void acknowledge(struct journal *j)
 		struct record *r = record_at(j, j->acked_seq + 1);
 		struct journal_req *q = r->first;
 
-		if (!r->complete)
+		if (!r->complete && !(MUTANT(ACK_EARLY) && r->in_flight))
 			return;
 		j->acked_seq = r->seq;
 		if (--r->frame->writing == 0)
@@ -177,7 +178,7 @@ static void record_written(struct pool_io *io, int status)
 	r->in_flight = false;
 	r->complete = true;
 	j->in_flight--;
-	if (status < 0)
+	if (status < 0 && !MUTANT(IGNORE_WRITE_ERROR))
 		journal_fail(j, status);
 	acknowledge(j);
 	journal_sweep(j, 2 * r->extents + 4);
@@ -355,7 +356,7 @@ static void flushed(struct pool_io *io, int status)
 	struct journal_flush *f = j->flushing;
 
 	/* I13: no flush is retried as if it had not failed, and none succeeds after that. */
-	if (status < 0)
+	if (status < 0 && !MUTANT(IGNORE_FLUSH_ERROR))
 		journal_fail(j, status);
 	if (!j->failed) {
 		j->flushed_seq = j->flush_covers;
@@ -387,12 +388,18 @@ static void start_flush(struct journal *j)
 void journal_flush(struct journal *j, struct journal_flush *f)
 {
 	f->journal = j;
-	if (j->failed || (!j->never_flushed && j->flushed_seq == j->acked_seq)) {
+	if (j->failed || (!j->never_flushed && j->flushed_seq == j->acked_seq) ||
+		MUTANT(SKIP_FLUSH)) {
 		finish_flush(j, f);
 		return;
 	}
 	f->next = j->flush_queue;
 	j->flush_queue = f;
+	if (MUTANT(FLUSH_JOINS) && j->flushing) {
+		f->next = j->flushing;
+		j->flushing = f;
+		j->flush_queue = NULL;
+	}
 	if (!j->flushing)
 		start_flush(j);
 }

@@ -19,6 +19,7 @@
 #include "journal/journal_impl.h"
 
 #include "sys/crc.h"
+#include "sys/mutant.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -57,7 +58,7 @@ static bool whole(const struct replay *r, const struct segment *s, uint32_t bloc
 	if (record_decode(p, j->cfg.uuid, pool_place(j->pool, s, block), h, NULL) < 0 ||
 		h->epoch != s->epoch || in_frame + 1 + h->blocks > j->frame_blocks)
 		return false;
-	for (uint32_t i = 0; i < h->blocks; i++)
+	for (uint32_t i = 0; i < h->blocks && !MUTANT(SKIP_RECORD_CRC); i++)
 		if (crc32c(0, p + (size_t)(1 + i) * POOL_BLOCK, POOL_BLOCK) !=
 			record_get_crc(p, h, i))
 			return false;
@@ -73,8 +74,9 @@ static int mend(struct replay *r, struct segment *s, uint32_t block, const struc
 	for (unsigned leg = 0; rc == 0 && leg < pool_legs(r->j->pool); leg++) {
 		struct pool_io io = {.seg = s, .block = block, .blocks = 1 + h->blocks};
 
-		if (leg == good || !memcmp(r->buf[leg] + at, r->buf[good] + at,
-					   (size_t)io.blocks * POOL_BLOCK))
+		if (leg == good || MUTANT(NO_MENDING) ||
+			!memcmp(r->buf[leg] + at, r->buf[good] + at,
+				(size_t)io.blocks * POOL_BLOCK))
 			continue;
 		pool_io_awaited(&io);
 		pool_write_leg(r->j->pool, &io, r->buf[good] + at, leg);
@@ -166,7 +168,8 @@ static int visit(struct replay *r, struct segment *s, uint64_t ord, uint32_t blo
 	 * segment. */
 	if (h.seq <= r->next && h.seq > ls->last_seq)
 		ls->last_seq = h.seq;
-	if (h.seq == r->next) {
+	if (h.seq == r->next || (MUTANT(REPLAY_PAST_GAP) && h.seq > r->next)) {
+		r->next = h.seq;
 		rc = mend(r, s, block, &h, leg);
 		if (rc < 0)
 			return err_set(r->err, rc, "journal: mend a leg: %s", strerror(-rc));
@@ -229,7 +232,7 @@ static int find_limits(struct replay *r)
 			epoch = s->epoch;
 			later = from;
 		}
-		r->limit[i] = later;
+		r->limit[i] = MUTANT(IGNORE_LIMIT) ? UINT64_MAX : later;
 		if (s->first_seq < from)
 			from = s->first_seq;
 	}
@@ -254,7 +257,7 @@ static int visit_all(struct replay *r)
 
 static int check_end(const struct replay *r)
 {
-	if (r->flushed < r->next)
+	if (r->flushed < r->next || MUTANT(GAP_IS_END))
 		return 0;
 	return err_set(r->err, -EUCLEAN,
 		"journal: record %" PRIu64
@@ -281,7 +284,7 @@ int journal_replay(struct journal *j, uint64_t covered, uint64_t *replayed, stru
 		rc = j->failed;
 	j->next_seq = j->acked_seq + 1;
 	journal_find_clean(j);
-	if (rc == 0 && r.found.count)
+	if (rc == 0 && r.found.count && !MUTANT(NO_NEW_EPOCH))
 		rc = journal_begin_epoch(j);
 	for (unsigned i = 0; i < POOL_LEGS_MAX; i++)
 		free(r.buf[i]);

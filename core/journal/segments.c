@@ -11,6 +11,7 @@
 #include "journal/journal_impl.h"
 
 #include "sys/container.h"
+#include "sys/mutant.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -160,7 +161,9 @@ void journal_find_clean(struct journal *j)
 {
 	uint64_t end = j->next_ord - j->have_current;
 
-	while (j->clean_ord < end && log_segment(j, j->clean_ord)->last_seq <= j->covered) /* I5 */
+	while (j->clean_ord < end &&
+		log_segment(j, j->clean_ord)->last_seq <=
+			(MUTANT(TRIM_EARLY) ? j->acked_seq : j->covered)) /* I5 */
 		j->clean_ord++;
 }
 

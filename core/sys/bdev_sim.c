@@ -348,7 +348,8 @@ static void served(struct loop_timer *t)
 	struct bdev_req *r = container_of(t, struct bdev_req, timer);
 	struct sim_dev *s = dev_of(r->dev);
 	uint64_t rand = random_state(loop_random(s->d.loop));
-	bool fails = random_next(&rand) % 1000000 < s->disk->model.error_per_million;
+	bool fails = random_next(&rand) % 1000000 < s->disk->model.error_per_million ||
+		     (r->op == BDEV_FLUSH && s->disk->model.flush_fails);
 
 	forget_active(s, r);
 	perform(s->disk, r, fails, &rand);

@@ -26,6 +26,7 @@ struct sim_disk_model {
 	uint32_t jitter_percent;	      /* latency is drawn from [1-j, 1+j] */
 	uint32_t parallel;		      /* requests served at once; 0 = any number */
 	uint32_t error_per_million;	      /* requests that fail with -EIO */
+	bool flush_fails;		      /* ... and every flush does */
 };
 
 int sim_disk_new(

@@ -115,22 +115,39 @@ static void remove_one(struct world *w)
 
 static void close_one(struct vol *v)
 {
+	struct world *w = v->w;
+
+	workload_finish(w);
+	if (world_may(w, F_STALL, 15) && !w->calm) {
+		/* It is closed all the same, and its journal stays. */
+		store_fault_rules(w->fault)->full = true;
+		vol_close(v);
+		world_store_is_back(w);
+		if (!w->leg_dead)
+			vol_open(v);
+		return;
+	}
 	if (vol_close(v) == 0 && world_chance(v->w, 30) && !v->w->leg_dead)
 		vol_read_only(v);
 }
 
 /* ---- disks ---- */
 
-/* All its requests fail from now on: writes must not be acknowledged, reads go to the other. */
+/* All its requests, or its flushes, fail from now on: writes must not be acknowledged, reads go to
+ * the other. */
 static void leg_dies(struct world *w)
 {
 	unsigned leg = (unsigned)world_below(w, w->legs);
+	bool flushes_only = world_chance(w, 40);
 
 	if (!w->here[leg])
 		return;
-	world_log(w, "leg %u dies", leg);
+	world_log(w, "leg %u %s", leg, flushes_only ? "fails its flushes" : "dies");
 	w->disk_errors = w->leg_dead = true;
-	sim_disk_model(w->disk[leg])->error_per_million = 1000000;
+	if (flushes_only)
+		sim_disk_model(w->disk[leg])->flush_fails = true;
+	else
+		sim_disk_model(w->disk[leg])->error_per_million = 1000000;
 }
 
 void admin_step(struct world *w, uint64_t kind)

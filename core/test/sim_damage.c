@@ -76,11 +76,13 @@ static void look(struct vol *v, const char *name)
 
 static void break_some(struct world *w, uint8_t *data, uint64_t *len)
 {
-	uint64_t at = world_below(w, *len);
+	uint64_t at = world_below(w, *len), where = world_below(w, 100);
 
-	/* Headers are small: hit them as often as the data. */
-	if (world_chance(w, 50) && at >= 512)
+	/* Headers, and what ends an object, are small: hit them as often as the data. */
+	if (where < 35 && at >= 512)
 		at %= 512;
+	else if (where < 70 && *len > 192)
+		at = *len - 1 - at % 192;
 	if (world_chance(w, 75))
 		data[at] ^= (uint8_t)(1u << world_below(w, 8));
 	else

@@ -46,6 +46,8 @@ static void open_all(struct world *w)
 {
 	char why[LSVD_ERR_MAX] = "";
 	unsigned first = (unsigned)world_below(w, w->nvols);
+	uint64_t left;
+	bool armed;
 
 	for (unsigned i = 0; i < w->nvols; i++)
 		vol_resolve(&w->vol[i]);
@@ -53,6 +55,13 @@ static void open_all(struct world *w)
 		world_fail(w, "open pool: %s", why);
 	if (world_may(w, F_DAMAGE, 10))
 		damage_try(&w->vol[world_below(w, w->nvols)]);
+	/* No crash meanwhile: the damage would stay. */
+	armed = w->armed;
+	left = loop_sim_stops_at(w->loop) - loop_sim_events(w->loop);
+	if (world_may(w, F_ROT, 10) && !w->calm) {
+		world_arm(w, 0, w->armed_process);
+		world_rot_journal(w);
+	}
 	/* Dirty ones hold room in the pool that only they can give back. */
 	for (unsigned i = 0; i < w->nvols; i++) {
 		struct vol *v = &w->vol[(first + i) % w->nvols];
@@ -62,6 +71,9 @@ static void open_all(struct world *w)
 	}
 	w->mending = false;
 	w->whole = true;
+	w->rotten_at = 0;
+	if (armed && !w->armed)
+		world_arm(w, left, w->armed_process);
 }
 
 /* ---- the end of a life ---- */
@@ -151,6 +163,7 @@ static void end_life(struct world *w)
 	}
 	if (w->zombie.there && how >= 80)
 		zombie_learns(w);
+	workload_finish(w);
 	close_all(w);
 	if (how < 90 && !w->zombie.there)
 		world_shutdown(w);

@@ -44,6 +44,7 @@ static void begin(struct vol *v)
 	v->journal_lost = false;
 	v->other_size = 0;
 	v->marks = 0;
+	v->told = 0;
 }
 
 static int bulk_range(struct vol *v, struct bulk *b, uint32_t lba, uint32_t len, struct err *e)
@@ -176,6 +177,12 @@ void vol_open(struct vol *v)
 	set_disk_errors(w, 0);
 	v->clean = was == DIRTY ? DIRTY : MAYBE;
 	rc = try_open(v, 0, why);
+	if (rc == -EUCLEAN && w->rotten_at) {
+		/* It said that durable data is gone, and touched nothing. */
+		world_log(w, "%s: %s", v->name, why);
+		world_unrot(w);
+		rc = try_open(v, 0, why);
+	}
 	if (v->journal_lost && rc == 0 && was == DIRTY)
 		world_fail(w, "%s opened although its journal is lost", v->name);
 	if (v->journal_lost && rc == -ESTALE) {
@@ -206,7 +213,6 @@ int vol_close(struct vol *v)
 	char why[LSVD_ERR_MAX] = "";
 	int rc;
 
-	workload_finish(w);
 	workload_note_stored(v);
 	v->clean = MAYBE;
 	v->img = NULL;

@@ -127,6 +127,7 @@ static void judge(struct request *r)
 		break;
 	default:
 		oracle_acked(o, r->first, r->last);
+		lift(&v->told, r->covers);
 		mark(v, r->last);
 		if (r->io.flags & LSVD_FUA)
 			lift(&o->flushed, r->last);
@@ -216,6 +217,7 @@ static struct request *free_slot(struct vol *v, struct lsvd_image *img, unsigned
 	r->looking = r->may_fail = false;
 	r->io.flags = 0;
 	r->first = r->last = 0;
+	r->covers = v->o.flushed;
 	return r;
 }
 
@@ -510,6 +512,7 @@ void workload_settle(struct vol *v, struct lsvd_image *img)
 	if (!oracle_settle(&v->o, (uint32_t)size))
 		world_fail(v->w, "%s: after the crash %s", v->name, v->o.why);
 	v->marks = 0;
+	v->told = v->told < v->o.n ? v->told : v->o.n;
 	world_log(v->w, "%s settled at piece %u", v->name, v->o.n);
 }
 

@@ -225,10 +225,12 @@ void world_boot(struct world *w)
 	w->store = late_new(w, w->fault);
 	for (unsigned i = 0; i < w->legs; i++) {
 		sim_disk_model(w->disk[i])->error_per_million = 0;
+		sim_disk_model(w->disk[i])->flush_fails = false;
 		w->here[i] = !w->stale[i];
 	}
 	w->disk_errors = w->disk_model.error_per_million != 0;
 	w->leg_dead = false;
+	w->rotten_at = 0;
 	strays_launch(w);
 }
 
@@ -378,6 +380,38 @@ void world_rot(struct world *w)
 		return;
 	world_log(w, "a bit of leg %u flips at %" PRIu64 ", role %u", leg, at, s->role);
 	sim_disk_rot(w->disk[leg], at, bit);
+}
+
+void world_rot_journal(struct world *w)
+{
+	struct pool *p = ctx_pool(w->ctx);
+	uint32_t n = pool_segments(p), at = (uint32_t)world_below(w, n);
+	uint64_t byte = 4096 + world_below(w, world_chance(w, 50) ? 65536 : SEGMENT - 4096);
+	unsigned leg = w->legs == 2 && !w->here[0];
+
+	if (w->legs == 2 && w->here[0] && w->here[1])
+		return;
+	for (uint32_t i = 0; i < n && pool_segment(p, at)->role != SEGMENT_JOURNAL; i++)
+		at = (at + 1) % n;
+	if (pool_segment(p, at)->role != SEGMENT_JOURNAL)
+		return;
+	w->rotten_at = (1ull + at) * SEGMENT + byte;
+	w->rotten_leg = leg;
+	world_log(w, "a bit of the journal flips at %" PRIu64, w->rotten_at);
+	world_unrot(w);
+	w->rotten_at = (1ull + at) * SEGMENT + byte;
+	for (unsigned i = 0; i < w->nvols; i++)
+		if (w->vol[i].exists) {
+			oracle_crashed(&w->vol[i].o, LOST_PROCESS);
+			if (w->vol[i].o.must > w->vol[i].told)
+				w->vol[i].o.must = w->vol[i].told;
+		}
+}
+
+void world_unrot(struct world *w)
+{
+	sim_disk_rot(w->disk[w->rotten_leg], w->rotten_at, 3);
+	w->rotten_at = 0;
 }
 
 void world_calm(struct world *w)

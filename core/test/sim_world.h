@@ -46,6 +46,7 @@ struct vol {
 	struct oracle o;
 	uint64_t size_sectors, other_size; /* other: a resize may or may not have happened */
 	uint32_t hot_lba, hot_len;
+	uint32_t told;		 /* pieces that a record in the journal says are durable */
 	struct mark mark[MARKS]; /* a ring */
 	uint32_t first_mark, marks;
 	struct lsvd_image *img; /* open for writing */
@@ -80,9 +81,11 @@ struct world {
 	int rotten;		/* leg of two on which bits may flip; -1 none */
 	uint64_t disk_bytes;
 	struct sim_disk_model disk_model;
-	bool disk_errors; /* requests may fail because of the disks */
-	bool calm;	  /* no faults any more */
-	bool leg_dead;	  /* no image can be opened in this life */
+	bool disk_errors;   /* requests may fail because of the disks */
+	bool calm;	    /* no faults any more */
+	uint64_t rotten_at; /* in a journal without a mirror; 0 none */
+	unsigned rotten_leg;
+	bool leg_dead; /* no image can be opened in this life */
 	struct mem_objects *objects;
 	struct fault_rules rules; /* of the next power-on */
 	struct lsvd_config *cfg;
@@ -148,6 +151,10 @@ void world_arm(struct world *w, uint64_t events, bool process_only);
 void world_lose_disk(struct world *w, unsigned leg);
 /* Flip a bit where it must do no harm: in a cache segment, or anywhere on the rotten leg of two. */
 void world_rot(struct world *w);
+/* Flip a bit in a journal that no mirror can mend: what no record says to be durable may be lost,
+ * and of the rest an opening must tell.  And flip it back. */
+void world_rot_journal(struct world *w);
+void world_unrot(struct world *w);
 /* No faults from now on, and after the next power-on. */
 void world_calm(struct world *w);
 /* The store is neither full nor gone any more. */

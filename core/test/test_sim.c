@@ -60,7 +60,7 @@ TEST(whole_images_survive_what_may_happen)
 
 TEST(any_event_may_be_the_last)
 {
-	uint64_t n = runner_number("SIM_SEEDS", 300) / 2 + 1;
+	uint64_t n = runner_number("SIM_SEEDS", 300) / 5 + 100;
 	uint64_t step = n < CUT_LIVES * CUT_EVENTS ? CUT_LIVES * CUT_EVENTS / (n + 1) | 1 : 1;
 
 	runner_run(run_cut, 0, n, step, "event");
@@ -68,10 +68,10 @@ TEST(any_event_may_be_the_last)
 
 TEST(a_writer_that_lost_the_image_is_never_seen)
 {
-	runner_run(run_fenced, 1, runner_number("SIM_SEEDS", 300) / 10 + 30, 1, "lost");
+	runner_run(run_fenced, 1, runner_number("SIM_SEEDS", 300) / 50 + 30, 1, "lost");
 }
 
 TEST(damaged_objects_never_lie)
 {
-	runner_run(run_damaged, 1, runner_number("SIM_SEEDS", 300) / 10 + 30, 1, "damaged");
+	runner_run(run_damaged, 1, runner_number("SIM_SEEDS", 300) / 50 + 30, 1, "damaged");
 }

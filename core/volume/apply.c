@@ -7,6 +7,7 @@
 #include "volume/volume_impl.h"
 
 #include "sys/container.h"
+#include "sys/mutant.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -17,6 +18,8 @@ static void lost(void *arg, const struct extent *e)
 	struct volume *v = arg;
 	uint32_t slot = place_slot(e->place);
 
+	if (MUTANT(LEAK_LIVE) && e->len == 1)
+		return;
 	objmap_live(v->objects, slot, -(int64_t)e->len);
 	if (objmap_get(v->objects, slot)->live_sectors == 0)
 		checkpoint_object_dead(v, slot, v->applied_seq + 1);
@@ -43,7 +46,7 @@ static int note_still_there(void *arg, const struct extent *e)
 {
 	struct still_there *s = arg;
 
-	if (e->place != s->old_place + (e->lba - s->lba0))
+	if (e->place != s->old_place + (e->lba - s->lba0) && !MUTANT(MOVE_ALWAYS))
 		return 0;
 	if (s->n == 64)
 		return 1;
@@ -129,7 +132,8 @@ static void finish(struct volume *v, struct outgoing *o)
 	}
 	outgoing_recycle(v, o);
 	if (v->journal)
-		journal_covered(v->journal, v->covers_applied); /* I5 */
+		journal_covered(v->journal,
+			MUTANT(TRIM_UNPUT) ? v->covers_put : v->covers_applied); /* I5 */
 	if (v->pressed)
 		destage_press(v);
 	destage_check_drains(v);
@@ -145,6 +149,14 @@ static void apply_some(struct loop_task *t)
 	uint32_t end;
 	int rc = 0;
 
+	if (MUTANT(APPLY_OUT_OF_ORDER) && o && !o->durable && o->next && o->next->durable) {
+		v->out = o->next;
+		o->next = v->out->next;
+		v->out->next = o;
+		if (!o->next)
+			v->out_tail = &o->next;
+		o = v->out;
+	}
 	if (!o || !o->durable || v->failed || (v->apply_held && !o->applied))
 		return;
 	if (o->applied == 0)
@@ -166,7 +178,7 @@ static void apply_some(struct loop_task *t)
 
 void apply_kick(struct volume *v)
 {
-	if (v->out && v->out->durable)
+	if (v->out && (v->out->durable || MUTANT(APPLY_OUT_OF_ORDER)))
 		loop_background(v->loop, &v->apply_task);
 }
 

@@ -14,6 +14,7 @@
 #include "format/block.h"
 #include "sys/container.h"
 #include "sys/crc.h"
+#include "sys/mutant.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -36,9 +37,10 @@ void checkpoint_touch(struct volume *v, uint64_t lba, uint64_t len)
 	uint64_t last = (lba + len - 1) / rs->sectors;
 
 	for (uint64_t r = lba / rs->sectors; r <= last && r < rs->n; r++) {
-		if (rs->npending && ranges_bit(rs->pending, r))
+		if (rs->npending && ranges_bit(rs->pending, r) && !MUTANT(TORN_CHECKPOINT))
 			tables_encode_range(v, r);
-		ranges_mark(rs, r, lba, len);
+		if (!MUTANT(STALE_CHECKPOINT) || lba % 16)
+			ranges_mark(rs, r, lba, len);
 	}
 }
 
@@ -141,6 +143,10 @@ static void meta_put(struct store_req *r, int64_t status)
 	v->sb->snapshots = c->nsnapshots;
 	v->sb->next_snapshot = c->next_snapshot;
 	prune_epochs(v);
+	if (MUTANT(DELETE_EARLY)) {
+		swapped(v, 0);
+		return;
+	}
 	superblock_swap(v, swapped);
 }
 

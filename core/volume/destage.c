@@ -17,6 +17,7 @@
 #include "volume/volume_impl.h"
 
 #include "sys/container.h"
+#include "sys/mutant.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -25,7 +26,8 @@
 
 enum { BATCH_EXTENTS_MAX = 1 << 16, PACE_NS = 20000000, RATE_NS = 200000000 };
 
-static const uint64_t trim_after_ns = 2000000000u; /* idle so long: memory of the log is given back */
+static const uint64_t trim_after_ns =
+	2000000000u; /* idle so long: memory of the log is given back */
 
 /* ---- batches ---- */
 
@@ -479,9 +481,13 @@ static int coalesce(struct volume *v)
 	uint32_t end = v->coalesced + COALESCE_SLICE < b->n ? v->coalesced + COALESCE_SLICE : b->n;
 
 	for (; v->coalesced < end; v->coalesced++) {
-		const struct journal_extent *x = &b->ext[v->coalesced];
-		int rc = extmap_insert(v->scratch, x->lba, x->len,
-			x->kind == EXTENT_DATA ? x->pos : EXTMAP_ZERO, NULL, NULL);
+		const struct journal_extent *x =
+			&b->ext[MUTANT(OLDEST_WINS) ? b->n - 1 - v->coalesced : v->coalesced];
+		int rc = MUTANT(DROP_DISCARD) && x->kind != EXTENT_DATA
+				 ? 0
+				 : extmap_insert(v->scratch, x->lba, x->len,
+					   x->kind == EXTENT_DATA ? x->pos : EXTMAP_ZERO, NULL,
+					   NULL);
 
 		if (rc < 0)
 			return rc;
@@ -523,7 +529,7 @@ static int put_built(struct volume *v)
 	o->client_bytes = b->data_bytes;
 	o->end_pos = b->end_pos;
 	v->stats.batch_bytes += o->b.data_sectors * 512;
-	rc = outgoing_put(v, o, b->covers);
+	rc = outgoing_put(v, o, MUTANT(COVERS_TOO_MUCH) ? v->acked : b->covers);
 	if (rc < 0)
 		return rc;
 	v->stage = STAGE_IDLE;
@@ -619,7 +625,8 @@ void destage_check_drains(struct volume *v)
 	while (*p) {
 		struct volume_drain *d = *p;
 
-		if (d->seq > v->covers_applied && !v->failed) {
+		if (d->seq > (MUTANT(DRAIN_EARLY) ? v->covers_put : v->covers_applied) &&
+			!v->failed) {
 			p = &d->next;
 			continue;
 		}
@@ -652,9 +659,11 @@ int destage_init(struct volume *v)
 	v->pace_timer.fire = pace_again;
 	v->pace = (struct store_pace){
 		.piece_bytes = (uint32_t)v->cfg.destage_piece_bytes, .pieces_in_flight = 1};
-	/* Files are made durable many at a time while the next ones are being written; the pace, not this,
-	 * says how much is written at once. */
-	v->puts_max = v->cfg.destage_puts ? v->cfg.destage_puts : !strcmp(v->store->kind, "file") ? 8 : 4;
+	/* Files are made durable many at a time while the next ones are being written; the pace,
+	 * not this, says how much is written at once. */
+	v->puts_max = v->cfg.destage_puts		? v->cfg.destage_puts
+		      : !strcmp(v->store->kind, "file") ? 8
+							: 4;
 	if (v->puts_max > PUTS_MAX)
 		v->puts_max = PUTS_MAX;
 	v->scratch = extmap_new();

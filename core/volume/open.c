@@ -11,6 +11,7 @@
 
 #include "format/profile.h"
 #include "sys/container.h"
+#include "sys/mutant.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -193,7 +194,7 @@ static int check_journal(struct volume *v, struct err *e)
 	volume_writer_text(sb, who, sizeof(who));
 	if (v->flags & VOLUME_NO_JOURNAL)
 		return here ? journal_wipe(v->pool, sb->uuid) : 0;
-	if (sb->clean || same_pool) {
+	if (sb->clean || same_pool || MUTANT(ANY_POOL)) {
 		/* An epoch that had no time to write has left no segment, so `here` may be less
 		 * than `last`; but an older copy of the pool knows of fewer openings. */
 		if (!sb->clean && (here > last || pool_generation(v->pool) < sb->pool_generation))
@@ -226,7 +227,7 @@ static int raise_epoch(struct volume *v, struct err *e)
 		sb->epochs--;
 	if (sb->epochs == SUPERBLOCK_EPOCHS_MAX)
 		return err_set(e, -EUCLEAN, "too many epochs without a checkpoint");
-	v->epoch = last + 1;
+	v->epoch = last + !MUTANT(REUSE_EPOCH);
 	sb->epoch[sb->epochs++] =
 		(struct superblock_epoch){.epoch = v->epoch, .first_seq = v->applied_seq + 1};
 	memcpy(sb->pool_uuid, pool_uuid(v->pool), 16);
@@ -321,6 +322,8 @@ static bool orphan(const struct volume *v, const char *name)
 	uint64_t epoch, n;
 	uint32_t slot;
 
+	if (MUTANT(KEEP_ORPHANS))
+		return false;
 	if (!strncmp(s, "ckpt.", 5) && parse_two(s + 5, &epoch, &n))
 		return epoch < v->epoch && !checkpoint_knows(v, epoch, n);
 	if (!parse_two(s, &epoch, &n) || epoch >= v->epoch)
@@ -500,8 +503,8 @@ static int open_once(const struct volume_params *p, struct volume **out, bool *a
 	apply_init(v);
 	rc = v->sb && v->map && v->objects ? open_in_steps(v, p->snapshot, e) : -ENOMEM;
 	/* A snapshot stays what it is. */
-	*again = p->flags & VOLUME_READONLY && v->tag[0] && !(rc == 0 && p->snapshot) &&
-		 moved_on(v);
+	*again =
+		p->flags & VOLUME_READONLY && v->tag[0] && !(rc == 0 && p->snapshot) && moved_on(v);
 	if (rc < 0) {
 		free_volume(v);
 		return rc;
