@@ -24,7 +24,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { BATCH_EXTENTS_MAX = 1 << 16, PACE_NS = 20000000, RATE_NS = 200000000 };
+enum { LACK_HIGH = 12, LACK_HIGHER = 24, BATCH_EXTENTS_MAX = 1 << 16, PACE_NS = 20000000, RATE_NS = 200000000 };
 
 static const uint64_t trim_after_ns =
 	2000000000u; /* idle so long: memory of the log is given back */
@@ -123,6 +123,7 @@ void destage_record(struct volume *v, uint64_t seq, const struct journal_extent 
 	/* I3: records enter in order, whole. */
 	assert(seq == v->acked + 1);
 	v->acked = seq;
+	v->last_write_ns = loop_now(v->loop);
 	if (v->open && v->open->n &&
 		(v->open->data_bytes + bytes > v->cfg.object_bytes ||
 			v->open->n + n > BATCH_EXTENTS_MAX || spans_too_much(v, ext, n)))
@@ -157,6 +158,8 @@ static void pace(struct volume *v)
 	uint32_t full = fullness_percent(v);
 
 	v->pace.pieces_in_flight = full < 30 ? 1 : full < 60 ? 2 : full < 80 ? 3 : 4;
+	/* Garbage collection shares the pace, and must not fall behind for ever. */
+	v->pace.pieces_in_flight += v->gc_lack >= LACK_HIGHER ? 2 : v->gc_lack >= LACK_HIGH ? 1 : 0;
 	if (full < 75 || !v->drain_rate) {
 		journal_set_rate(v->journal, 0);
 		return;

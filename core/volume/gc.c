@@ -23,6 +23,9 @@ enum {
 	BUSY_PERCENT = 60,
 	OBJECTS_MIN = 4,
 	CHOOSE_SLICE = 4096,
+	SHARE_PERCENT = 25, /* of what is written may be moved, */
+	SHARE_STEP = 12,    /* and so much more for each percent below gc.start */
+	IDLE_NS = 20000000,
 };
 
 int gc_grow(void *array, uint32_t *cap, uint32_t need, size_t size)
@@ -276,6 +279,23 @@ static bool too_busy(const struct volume *v, uint32_t percent)
 	       journal_dirty_limit(v->journal) * (BUSY_PERCENT + lack);
 }
 
+/* While there are writers, GC moves no more than a share of what they write, the larger the more
+ * garbage there is: so it keeps up with a steady rate, and a burst's garbage does not slow down the
+ * little that is written after it.  Without writers it does what it can. */
+static bool affordable(struct collector *c)
+{
+	struct volume *v = c->v;
+	uint64_t share = SHARE_PERCENT + (uint64_t)SHARE_STEP * v->gc_lack;
+
+	if (loop_now(v->loop) >= v->last_write_ns + IDLE_NS)
+		return true;
+	if (v->stats.gc_bytes - c->moved_before <=
+		(v->stats.batch_bytes - c->written_before) * share / 100)
+		return true;
+	loop_timer_set(v->loop, &c->retry, loop_now(v->loop) + IDLE_NS);
+	return false;
+}
+
 static bool wanted(struct collector *c)
 {
 	struct volume *v = c->v;
@@ -285,12 +305,17 @@ static bool wanted(struct collector *c)
 	if (!c->target_percent && (!v->cfg.gc_enabled || objmap_count(v->objects) < OBJECTS_MIN))
 		return false;
 	percent = live_percent(v, &stored);
+	v->gc_lack = percent < v->cfg.gc_start_percent ? v->cfg.gc_start_percent - percent : 0;
 	if (c->target_percent)
 		return stored && percent < c->target_percent;
 	if (still_stuck(c))
 		return false;
+	if (!c->running) {
+		c->moved_before = v->stats.gc_bytes;
+		c->written_before = v->stats.batch_bytes;
+	}
 	c->running = percent < (c->running ? v->cfg.gc_stop_percent : v->cfg.gc_start_percent);
-	return c->running && !too_busy(v, percent);
+	return c->running && !too_busy(v, percent) && affordable(c);
 }
 
 void gc_maybe(struct volume *v)
@@ -356,7 +381,7 @@ static uint64_t get_cost(const struct store *s)
 {
 	if (!strcmp(s->kind, "mem"))
 		return 8 << 10;
-	return !strcmp(s->kind, "file") ? 64 << 10 : 256 << 10;
+	return !strcmp(s->kind, "file") ? 16 << 10 : 256 << 10;
 }
 
 int collector_new(struct volume *v)

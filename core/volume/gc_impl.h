@@ -110,6 +110,7 @@ struct collector {
 	struct loop_timer retry;
 	const struct victim_policy *policy;
 	bool running;			   /* between gc.start and gc.stop */
+	uint64_t moved_before, written_before; /* statistics when it began to run */
 	uint32_t target_percent;	   /* asked for by volume_gc; 0: none */
 	bool stuck;			   /* nothing could be gained ... */
 	uint64_t stuck_stored, stuck_live; /* ... with so many sectors */

@@ -74,6 +74,7 @@ struct volume {
 	uint64_t next_seq, applied_seq;
 	uint64_t covers_put, covers_applied; /* journal records: assigned to objects; applied */
 	uint64_t acked;			     /* newest record handed over */
+	uint64_t last_write_ns;		     /* when that was */
 	uint64_t applied_pos; /* data before it in the log is applied; 0: not known yet */
 
 	/* destage.c */
@@ -108,6 +109,7 @@ struct volume {
 
 	struct checkpointer *ckpt;
 	struct collector *gc;
+	uint32_t gc_lack; /* percent of live data that are missing to gc.start */
 	struct volume_stats stats;
 };
 
