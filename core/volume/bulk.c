@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PUTS_DEFAULT = 4, BUFFERS_MAX = PUTS_MAX + 1 };
+enum { PUTS_DEFAULT = 4, BUFFERS_MAX = PUTS_MAX + 1, TRIES = 8 };
 
 struct bulk {
 	struct volume v;
@@ -107,10 +107,32 @@ static bool busy(const struct bulk *b)
 	       v->ckpt->swap.in_store || v->ckpt->task.queued;
 }
 
+/* Nothing was promised to anybody yet, so a store that takes nothing for some 20 s is given up. */
+static void turn(struct bulk *b)
+{
+	struct volume *v = &b->v;
+	bool given_up = v->ckpt->tries > TRIES || v->ckpt->swap.tries > TRIES;
+
+	for (const struct outgoing *o = v->out; o; o = o->next)
+		given_up |= o->tries > TRIES;
+	if (given_up && !v->failed)
+		volume_fail(v, v->store_status < 0 ? v->store_status : -EIO);
+	else
+		loop_poll(v->loop, LOOP_FOREVER);
+}
+
 static void settle(struct bulk *b)
 {
 	while (busy(b))
-		loop_poll(b->v.loop, LOOP_FOREVER);
+		turn(b);
+}
+
+static int put_failed(const struct bulk *b, struct err *e)
+{
+	const struct volume *v = &b->v;
+
+	return err_set(e, v->failed, "put objects: %s",
+		v->failed == v->store_status ? v->store_why.msg : strerror(-v->failed));
 }
 
 int bulk_begin(struct store *store, const char *name, uint64_t size_bytes,
@@ -258,8 +280,8 @@ int bulk_cut(struct bulk *b, struct err *e)
 	b->at = (b->at + 1) % b->nbufs;
 	/* Its memory is free when the object that used it is in the maps. */
 	while (!v->failed && b->used_seq[b->at] > v->applied_seq)
-		loop_poll(v->loop, LOOP_FOREVER);
-	return v->failed ? err_set(e, v->failed, "put objects: %s", strerror(-v->failed)) : 0;
+		turn(b);
+	return v->failed ? put_failed(b, e) : 0;
 }
 
 static int put_profile(
@@ -299,9 +321,9 @@ static int finish(struct bulk *b, const struct profile_range *profile, uint32_t 
 	if (rc == 0)
 		settle(b);
 	while (rc == 0 && v->out && !v->failed)
-		loop_poll(v->loop, LOOP_FOREVER);
+		turn(b);
 	if (rc == 0 && v->failed)
-		rc = err_set(e, v->failed, "put objects: %s", strerror(-v->failed));
+		rc = put_failed(b, e);
 	if (rc == 0 && extmap_sectors(v->map) != b->added_sectors)
 		rc = err_set(e, -EINVAL, "bulk load: ranges overlap");
 	if (rc == 0)
