@@ -1,24 +1,28 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# kill9.sh: kill -9 in the middle of writing, 50 times; every write that was acknowledged must be there afterwards.
+# kill9.sh: kill -9 in the middle of things, over 200 times; every write that was acknowledged must be there afterwards.
 #
-#   40 times a program that notes each acknowledgement in shared memory (core/test/test_kill9.c),
-#   10 times fio, which notes what it wrote (verify state) right before it kills itself, at a random moment.
+#   180 times a program that notes each acknowledgement in shared memory (core/test/test_kill9.c): while it writes,
+#       collects garbage, writes checkpoints, resizes; each also with a full pool and with a full store,
+#    10 times fio, which notes what it wrote (verify state) right before it kills itself, at a random moment,
+#    20 times `lsvd reorg`; the base must be as it was, and the new image whole or not there.
 #
-# KILL9_ROUNDS (40) and FIO_ROUNDS (10) change the numbers.  O is the build folder.
+# KILL9_ROUNDS (180), FIO_ROUNDS (10) and REORG_ROUNDS (20) change the numbers.  O is the build folder.
 # Last line: `kill9: N passed, N failed, N skipped`, one for each kill; exit code 0 when none failed.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 O=${O:-build}
-export KILL9_ROUNDS=${KILL9_ROUNDS:-40}
-fio_rounds=${FIO_ROUNDS:-10}
+export KILL9_ROUNDS=${KILL9_ROUNDS:-180}
+fio_rounds=${FIO_ROUNDS:-10} reorg_rounds=${REORG_ROUNDS:-20}
+lsvd=$(cd "$O" && pwd)/lsvd
 tmp=$(mktemp -d "${TMPDIR:-/var/tmp}/lsvd-kill9-XXXXXX") || exit 1
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM
 pass=0 fail=0 skip=0
 
 if "$O/test/test_kill9" > "$tmp/out" 2>&1; then
-	pass=$((pass + KILL9_ROUNDS))
+	kills=$(sed -nE '/^kill9-lies/d; s/^[a-z-]+: ([0-9]+) kills.*/\1/p' "$tmp/out" | awk '{ n += $1 } END { print n + 0 }')
+	pass=$((pass + kills))
 	grep -E 'acknowledged$' "$tmp/out"
 else
 	fail=$((fail + 1))
@@ -81,6 +85,60 @@ if command -v fio > /dev/null && [ -e "$O/lsvd-engine/lsvd" ]; then
 else
 	echo "kill9.sh: no fio, or no engine in $O/lsvd-engine (make fio-headers; make)"
 	skip=$fio_rounds
+fi
+# Reorganise an image, and die.  `whole` takes as long as it takes, in seconds.
+reorganise() { (exec "$lsvd" reorg -q --trace "$r/boot.csv" "file:$r/store/base" "$1/new" > "$tmp/out" 2>&1); }
+prepare_reorg() {
+	local i began=$EPOCHREALTIME
+	echo "{}" > "$LSVD_SYSTEM_CONFIG"
+	mkdir "$r" && dd if=/dev/urandom of="$r/raw" bs=1M count=48 status=none &&
+		"$lsvd" import -q --set pool.path=mem:64M --set object.size=1M "$r/raw" "file:$r/store/base" || return
+	echo submit_ns,complete_ns,op,offset_bytes,len_bytes > "$r/boot.csv"
+	for i in $(seq 300); do echo "$((i * 1000)),$((i * 1000 + 900)),R,$((i * 7919 % 12000 * 4096)),16384"; done >> "$r/boot.csv"
+	began=$EPOCHREALTIME
+	reorganise "file:$r/store" || return
+	whole=$(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { print b - a }')
+	"$lsvd" rm -f --set pool.path=mem:64M "file:$r/store/new" || return
+	base=$(cd "$r/store/base" && cat -- * | sha256sum)
+}
+
+kill_reorg() {
+	local pid
+	"$lsvd" reorg -q --trace "$r/boot.csv" "file:$r/store/base" "file:$r/store/new" > "$tmp/out" 2>&1 &
+	pid=$!
+	sleep "$(awk -v w="$whole" -v r=$RANDOM 'BEGIN { print w * r / 32768 }')"
+	kill -9 $pid 2> /dev/null
+	wait $pid 2> /dev/null
+	[ "$base" = "$(cd "$r/store/base" && cat -- * | sha256sum)" ] || { echo "  the base is not as it was"; return 1; }
+	if "$lsvd" info "file:$r/store/new" > "$tmp/out" 2>&1; then
+		finished=$((finished + 1))
+	else
+		grep -q 'no image' "$tmp/out" || { cat "$tmp/out"; return 1; }
+		reorganise "file:$r/store" || { echo "  it does not begin again:"; cat "$tmp/out"; return 1; }
+	fi
+	"$lsvd" fsck --data "file:$r/store/new" > "$tmp/out" 2>&1 || { cat "$tmp/out"; return 1; }
+	"$lsvd" export -q "file:$r/store/new" - 2> "$tmp/out" | cmp - "$r/raw" || return
+	"$lsvd" rm -f --set pool.path=mem:64M "file:$r/store/new"
+}
+
+# Nothing is left when there is no room for it, and the base does not care.
+reorg_into_a_full_store() {
+	if reorganise "fault:full:file:$r/full"; then echo "  reorg into a full store succeeded"; return 1; fi
+	grep -q full "$tmp/out" || { cat "$tmp/out"; return 1; }
+	[ "$base" = "$(cd "$r/store/base" && cat -- * | sha256sum)" ] && ! "$lsvd" info "file:$r/full/new" > "$tmp/out" 2>&1
+}
+
+r=$tmp/reorg finished=0
+if [ "$reorg_rounds" -gt 0 ]; then
+	export LSVD_SYSTEM_CONFIG=$tmp/none.json XDG_CONFIG_HOME=$tmp XDG_STATE_HOME=$tmp
+	if ! prepare_reorg; then fail=$((fail + 1)); echo "FAILED  reorg cannot be prepared"; cat "$tmp/out"; reorg_rounds=0; fi
+	for round in $(seq "$reorg_rounds"); do
+		if kill_reorg; then pass=$((pass + 1)); else fail=$((fail + 1)); echo "FAILED  reorg, round $round"; break; fi
+	done
+	[ "$reorg_rounds" = 0 ] || echo "reorg: $reorg_rounds kills, $finished of them too late"
+	if [ "$reorg_rounds" -gt 0 ]; then
+		if reorg_into_a_full_store; then pass=$((pass + 1)); else fail=$((fail + 1)); echo "FAILED  reorg into a full store"; fi
+	fi
 fi
 echo "kill9: $pass passed, $fail failed, $skip skipped"
 [ $fail = 0 ]

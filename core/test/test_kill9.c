@@ -7,7 +7,11 @@
  * recovers is killed, too.  Then every sector must hold its last acknowledged version; a request
  * that was in flight is there as a whole or not at all.
  *
- * KILL9_ROUNDS (default 4) kills, a quarter of them with a slow store.
+ * The child may also collect garbage, write checkpoints or resize the image all the while: then it
+ * is killed in the middle of that.  Each of these also with a pool that is full (the store is slow,
+ * and the journal has no room) and with a store that is full.
+ *
+ * KILL9_ROUNDS in all: about 180 in `make test`, some 8 by default.
  */
 #include "test/image_env.h"
 #include "test/test.h"
@@ -19,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SLOTS = 16, SIZE = 16 << 20, SECTORS = SIZE / 512, LEN_MAX = 256 };
+enum { SLOTS = 16, SIZE = 16 << 20, SECTORS = SIZE / 512, LEN_MAX = 256, MIB = 1 << 20 };
 
 /* A request of the child.  What is in flight when it dies may be done or not; SLOT_ACKED is done,
  * but perhaps not all noted in `version` yet. */
@@ -35,6 +39,9 @@ struct shared {
 	_Atomic uint32_t last_version, acks;
 	uint32_t version[SECTORS];
 	bool lies; /* acknowledge when submitted: must be found out */
+	enum activity { WRITING, COLLECTING, CHECKPOINTING, RESIZING } activity;
+	enum shortage { NOTHING_FULL, POOL_FULL, STORE_FULL } shortage;
+	_Atomic bool busy; /* with the activity */
 };
 
 struct request {
@@ -135,6 +142,37 @@ static int open_image(struct image_env *e, enum lsvd_drive drive)
 	return rc < 0 ? rc : lsvd_image_open(e->ctx, e->url, 0, &e->img, e->why);
 }
 
+/* In the middle of it the child is killed.  Completions go on meanwhile. */
+static void be_busy(struct image_env *e, struct shared *sh)
+{
+	bool entered;
+	int rc = 0;
+
+	if (sh->shortage == STORE_FULL)
+		ie_fault(e, draw(4) != 0, false);
+	atomic_store(&sh->busy, true);
+	switch (sh->activity) {
+	case COLLECTING:
+		rc = lsvd_image_gc(e->img, 97);
+		break;
+	case CHECKPOINTING:
+		entered = ctx_enter(e->ctx);
+		rc = volume_checkpoint(e->img->vol);
+		ctx_leave(e->ctx, entered);
+		break;
+	case RESIZING:
+		rc = lsvd_image_resize(e->img, SIZE + draw(64) * MIB, false, e->why);
+		break;
+	case WRITING:
+		break;
+	}
+	atomic_store(&sh->busy, false);
+	if (rc < 0 && sh->shortage != STORE_FULL)
+		_exit(6);
+	if (sh->shortage == STORE_FULL)
+		ie_fault(e, draw(4) == 0, false);
+}
+
 static void write_for_ever(struct image_env *e, int fd)
 {
 	struct request *r = calloc(SLOTS, sizeof(*r));
@@ -156,6 +194,8 @@ static void write_for_ever(struct image_env *e, int fd)
 			if (!r[i].io.user)
 				submit(e, r, &r[i]);
 		lsvd_poll(e->ctx, 1000000);
+		if ((sh->activity != WRITING || sh->shortage == STORE_FULL) && draw(50) == 0)
+			be_busy(e, sh);
 	}
 }
 
@@ -172,6 +212,19 @@ static void recover_only(struct image_env *e, int fd)
 
 /* ---- the parent ---- */
 
+static unsigned kills_inside;
+
+/* Then it is in the middle of what it does, mostly. */
+static void wait_until_busy(struct shared *sh)
+{
+	if (sh->activity == WRITING)
+		return;
+	for (unsigned i = 0; i < 20000 && !atomic_load(&sh->busy); i++)
+		sleep_us(50);
+	sleep_us(draw(4) ? draw(1000) : draw(20000));
+	kills_inside += atomic_load(&sh->busy);
+}
+
 /* Kill it after `us`, counted from when it is open if asked for.  0: killed; else what the child
  * had to say. */
 static int run_and_kill(
@@ -184,6 +237,8 @@ static int run_and_kill(
 	if (opened && read(fd, &c, 1) != 1)
 		us = 1000000; /* it died: see why */
 	sleep_us(us);
+	if (fn == write_for_ever)
+		wait_until_busy((struct shared *)e->version);
 	kill(pid, SIGKILL);
 	rc = ie_wait(pid);
 	close(fd);
@@ -264,7 +319,9 @@ struct plan {
 	const char *name;
 	unsigned rounds;
 	bool lies;
-	bool slow; /* the store: the journal runs full, and its segments are used again and again */
+	enum activity activity;
+	enum shortage shortage; /* POOL_FULL: the store is slow, so the journal runs full, and its
+				 * segments are used again and again */
 };
 
 struct verdict {
@@ -276,14 +333,20 @@ struct verdict {
 static void one_round(
 	struct image_env *e, struct shared *sh, const struct plan *p, struct verdict *v)
 {
-	char fast[300], slow[340];
+	bool slow = p->shortage == POOL_FULL, busy = p->activity != WRITING;
+	char fast[300], url[340];
 	int rc;
 
 	snprintf(fast, sizeof(fast), "file:%s", e->root);
-	snprintf(slow, sizeof(slow), "model:custom,put=500ms:%s", fast);
-	ie_store(e, p->slow ? slow : fast);
-	rc = run_and_kill(e, write_for_ever, p->slow,
-		(p->slow ? 400000u : 20000u) + draw(draw(8) ? 150000 : 20000));
+	snprintf(url, sizeof(url), "%s%s",
+		slow			    ? "model:custom,put=500ms:"
+		: p->shortage == STORE_FULL ? "fault:seed=1:"
+					    : "",
+		fast);
+	ie_store(e, url);
+	atomic_store(&sh->busy, false);
+	rc = run_and_kill(e, write_for_ever, slow || busy,
+		(slow ? 400000u : 20000u) + draw(draw(8) ? 150000 : 20000));
 	while (rc == 0 && draw(3) == 0)
 		rc = run_and_kill(e, recover_only, false, draw(30000));
 	if (rc) {
@@ -308,7 +371,7 @@ static struct image_env *env(const struct plan *p, struct shared **sh)
 	e->size_bytes = SIZE;
 	ie_set(e, "destage.age_ms", "20");
 	ie_set(e, "checkpoint.interval", "1M");
-	if (p->slow) {
+	if (p->shortage == POOL_FULL) {
 		ie_set(e, "pool.size", "8M");
 		ie_set(e, "pool.segment", "256K");
 		ie_set(e, "cache.enabled", "false");
@@ -329,9 +392,13 @@ static struct verdict run(const struct plan *p)
 
 	seed = test_seed();
 	sh->lies = p->lies;
+	sh->activity = p->activity;
+	sh->shortage = p->shortage;
+	kills_inside = 0;
 	for (v.round = 1; v.round <= p->rounds && !v.wrong; v.round++)
 		one_round(e, sh, p, &v);
-	printf("%s: %u kills, %u requests acknowledged\n", p->name, v.round - 1,
+	printf("%s: %u kills, %u in the middle of it, %u requests acknowledged\n", p->name,
+		v.round - 1, p->activity == WRITING ? v.round - 1 : kills_inside,
 		atomic_load(&sh->acks));
 	assert_true(p->rounds < 3 || atomic_load(&sh->acks) > 0);
 	e->version = NULL;
@@ -340,25 +407,57 @@ static struct verdict run(const struct plan *p)
 	return v;
 }
 
-static void must_survive(const char *name, bool slow, unsigned share)
+/* `share` of KILL9_ROUNDS; without that, `least`. */
+static void must_survive(const char *name, enum activity activity, enum shortage shortage,
+	unsigned share, unsigned least)
 {
+	static const char *const how[] = {"", "-full-pool", "-full-store"};
 	const char *n = getenv("KILL9_ROUNDS");
-	struct plan p = {
-		.name = name, .slow = slow, .rounds = (n ? (unsigned)atoi(n) : 4) * share / 4};
-	struct verdict v = run(&p);
+	char full_name[60];
+	struct plan p = {.name = full_name,
+		.activity = activity,
+		.shortage = shortage,
+		.rounds = n ? (unsigned)atoi(n) * share / 180 : least};
+	struct verdict v;
 
+	snprintf(full_name, sizeof(full_name), "%s%s", name, how[shortage]);
+	if (!p.rounds)
+		return;
+	v = run(&p);
 	if (v.wrong)
-		fail_msg("round %u: %s: %s", v.round - 1, v.wrong, v.what);
+		fail_msg("%s, round %u: %s: %s", full_name, v.round - 1, v.wrong, v.what);
 }
 
-TEST(what_was_acknowledged_survives_kill_9)
+/* A short run draws one of the three. */
+static void busy_child(const char *name, enum activity activity)
 {
-	must_survive("kill9", false, 3);
+	unsigned one = (unsigned)(test_seed() / 7 + activity) % 3;
+
+	must_survive(name, activity, NOTHING_FULL, 20, one == 0);
+	must_survive(name, activity, POOL_FULL, 10, one == 1);
+	must_survive(name, activity, STORE_FULL, 10, one == 2);
 }
 
-TEST(what_was_acknowledged_survives_while_the_journal_is_full)
+TEST(a_child_that_writes)
 {
-	must_survive("kill9-slow", true, 1);
+	must_survive("writing", WRITING, NOTHING_FULL, 40, 3);
+	must_survive("writing", WRITING, POOL_FULL, 10, 1);
+	must_survive("writing", WRITING, STORE_FULL, 10, 1);
+}
+
+TEST(a_child_that_collects_garbage)
+{
+	busy_child("collecting", COLLECTING);
+}
+
+TEST(a_child_that_writes_checkpoints)
+{
+	busy_child("checkpointing", CHECKPOINTING);
+}
+
+TEST(a_child_that_resizes)
+{
+	busy_child("resizing", RESIZING);
 }
 
 /* Would the test notice?  A child that acknowledges too early must be caught. */
