@@ -35,7 +35,7 @@ enum { CHECKPOINT_HALVINGS_MAX = 16 };
 /* In which slice a range, or an object, is listed. */
 static inline uint32_t checkpoint_slice(uint64_t range_or_seq)
 {
-	return range_or_seq / 64 % CHECKPOINT_SLICES;
+	return range_or_seq % CHECKPOINT_SLICES;
 }
 
 struct checkpoint_header {

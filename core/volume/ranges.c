@@ -8,7 +8,7 @@
 
 /* A random write dirties one piece: the fewer extents in it the better, but each piece has an entry
  * in the directory.  A piece may grow to GROWN before its range is cut anew. */
-enum { PIECE_EXTENTS = 48, GROWN_EXTENTS = 128, PIECE_SECTORS_MIN = 64, HALVINGS_MAX = 12 };
+enum { PIECE_EXTENTS = 24, GROWN_EXTENTS = 64, PIECE_SECTORS_MIN = 64, HALVINGS_MAX = 12 };
 
 static void set_bit(uint64_t *map, uint64_t i)
 {

@@ -194,9 +194,11 @@ static int encode(struct volume *v, uint64_t r, uint32_t *work)
 	if (uneven && whole) {
 		/* Only now it shows that it is too much for one piece, or too little for many. */
 		cut = cut_range(v, r);
-		if (cut == 1)
-			c->payload_len = at;
-		return cut < 0 ? cut : (rc = encode_pieces(v, r, work)) < 0 ? rc : cut;
+		if (cut != 1)
+			return cut;
+		c->payload_len = at;
+		rc = encode_pieces(v, r, work);
+		return rc < 0 ? rc : cut;
 	}
 	x->uneven = uneven;
 	return 0;
@@ -205,16 +207,17 @@ static int encode(struct volume *v, uint64_t r, uint32_t *work)
 uint32_t tables_encode_range(struct volume *v, uint64_t r)
 {
 	struct checkpointer *c = v->ckpt;
+	struct range *x = &c->ranges.range[r];
 	uint32_t work = 8;
 	int cut = encode(v, r, &work), rc = cut < 0 ? cut : 0;
 
 	ranges_taken(&c->ranges, r);
-	/* What is listed with its slice is so at the end. */
-	for (uint32_t i = 0; rc == 0 && !in_slices(c, r) && i < range_count(&c->ranges.range[r]);
-		i++) {
-		const struct range_dir *d = range_piece(&c->ranges.range[r], i);
+	/* What is listed with its slice is so at the end.  One entry at least says how it is cut.
+	 */
+	for (uint32_t i = 0; rc == 0 && !in_slices(c, r) && i < range_count(x); i++) {
+		const struct range_dir *d = range_piece(x, i);
 
-		if (d->number == c->cur.number && (d->extents || !cut))
+		if (d->number == c->cur.number && (d->extents || !cut || !x->halvings))
 			rc = note_dir(c, r, i);
 	}
 	if (rc < 0)
@@ -425,9 +428,9 @@ static int walk_slices(struct checkpointer *c, int (*fn)(struct checkpointer *c,
 {
 	int rc = 0;
 
-	for (uint64_t at = 0; rc == 0 && at < c->ranges.n; at += 64)
-		for (uint64_t r = at; rc == 0 && in_slices(c, at) && r < at + 64 && r < c->ranges.n;
-			r++)
+	for (uint64_t slice = 0; rc == 0 && slice < CHECKPOINT_SLICES; slice++)
+		for (uint64_t r = slice; rc == 0 && in_slices(c, slice) && r < c->ranges.n;
+			r += CHECKPOINT_SLICES)
 			rc = fn(c, r);
 	return rc;
 }
