@@ -244,6 +244,26 @@ void objmap_live(struct objmap *om, uint32_t slot, int64_t delta)
 			om->by_flag[i].live_sectors += (uint64_t)delta;
 }
 
+/* older: so many objects before this one, as a number of 12 bits and a shift of 4. */
+void objmap_set_born(struct objmap *om, uint32_t slot, uint64_t born)
+{
+	struct object *o = object_at(om, slot);
+	uint64_t n = born < o->seq ? o->seq - born : 0;
+	unsigned shift = 0;
+
+	while (n >> shift > 0xfff && shift < 15)
+		shift++;
+	n >>= shift;
+	o->older = (uint16_t)((n > 0xfff ? 0xfff : n) | shift << 12);
+}
+
+uint64_t object_born(const struct object *o)
+{
+	uint64_t n = (uint64_t)(o->older & 0xfff) << (o->older >> 12);
+
+	return n < o->seq ? o->seq - n : 1;
+}
+
 void objmap_flag(struct objmap *om, uint32_t slot, unsigned set, unsigned clear)
 {
 	struct object *o = object_at(om, slot);

@@ -37,6 +37,7 @@ struct object {
 	uint32_t data_sectors;
 	uint32_t live_sectors; /* <= data_sectors */
 	uint8_t flags;	       /* enum object_flags */
+	uint16_t older;	       /* see object_born(); 0 when read from a checkpoint */
 };
 
 struct objmap_sum {
@@ -84,6 +85,11 @@ const struct object *objmap_get(const struct objmap *om, uint32_t slot);
 /* Add `delta` to the live sectors of the object in `slot`, which must be in use.  That they stay
  * within [0, data_sectors] is asserted: the caller counts what the extent map says it displaced. */
 void objmap_live(struct objmap *om, uint32_t slot, int64_t delta);
+
+/* About when an object's data was written, for GC: the sequence number of an object then, to within
+ * one part in 2000.  That of the object itself unless set. */
+void objmap_set_born(struct objmap *om, uint32_t slot, uint64_t born);
+uint64_t object_born(const struct object *o);
 
 /* Set and clear flags of the object in `slot`, which must be in use. */
 void objmap_flag(struct objmap *om, uint32_t slot, unsigned set, unsigned clear);

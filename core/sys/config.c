@@ -80,7 +80,7 @@ static const struct key keys[] = {
 	"bytes of new objects between two checkpoints", false},
 {"gc.enabled", BOOL, AT(gc_enabled), 0, 0, 0, NULL, "true",
 	"collect garbage in the store", false},
-{"gc.policy", CHOICE_TEXT, AT(gc_policy), 0, 0, 0, "greedy", "greedy",
+{"gc.policy", CHOICE_TEXT, AT(gc_policy), 0, 0, 0, "greedy|cost-benefit|sepbit", "greedy",
 	"how objects to collect are chosen", false},
 {"gc.start", NUMBER, AT(gc_start_percent), 1, 99, 0, NULL, "70",
 	"collect when less than this percentage of the stored bytes is live", false},

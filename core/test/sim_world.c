@@ -87,6 +87,7 @@ static void set(struct world *w, const char *key, const char *fmt, ...)
 
 static void choose_config(struct world *w)
 {
+	static const char *const policy[] = {"greedy", "cost-benefit", "sepbit"};
 	unsigned start = (unsigned)world_between(w, 20, 90);
 	bool tiny = w->scale == TINY;
 
@@ -101,6 +102,7 @@ static void choose_config(struct world *w)
 	set(w, "destage.age_ms", "%u", world_chance(w, 30) ? 0 : 1u << world_below(w, 10));
 	set(w, "checkpoint.interval", "%uK", 64u << world_below(w, tiny ? 2 : 5));
 	set(w, "gc.enabled", world_may(w, F_GC, 80) ? "true" : "false");
+	set(w, "gc.policy", "%s", policy[world_below(w, 3)]);
 	set(w, "gc.start", "%u", start);
 	set(w, "gc.stop", "%u", (unsigned)world_between(w, start, 95));
 	set(w, "gc.plug", "%u", world_chance(w, 50) ? 0 : 512u << world_below(w, 8));

@@ -246,3 +246,24 @@ TEST(a_table_of_a_million_objects)
 	assert_true(objmap_memory(om) <= n * 40 + 4096);
 	objmap_free(om);
 }
+
+TEST(ages_are_kept_well_enough)
+{
+	struct objmap *om = objmap_new();
+	uint32_t slot = add(om, 1ull << 40, 16, 16, 0);
+	const struct object *o = objmap_get(om, slot);
+
+	assert_int_equal(object_born(o), 1ull << 40);
+	for (uint64_t ago = 1; ago < 100000000; ago = ago * 3 / 2 + 1) {
+		uint64_t got;
+
+		objmap_set_born(om, slot, (1ull << 40) - ago);
+		got = (1ull << 40) - object_born(o);
+		assert_true(got <= ago && got >= ago - ago / 2000);
+	}
+	objmap_set_born(om, slot, 0); /* beyond what it can say */
+	assert_int_equal(object_born(o), (1ull << 40) - (4095ull << 15));
+	objmap_set_born(om, slot, 2ull << 40);
+	assert_int_equal(object_born(o), 1ull << 40);
+	objmap_free(om);
+}

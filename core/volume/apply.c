@@ -128,6 +128,7 @@ static void finish(struct volume *v, struct outgoing *o)
 		v->applied_pos = o->end_pos;
 	if (o->b.h.flags & OBJECT_FLAG_GC && !o->flat) {
 		v->stats.gc_bytes += o->b.h.data_bytes;
+		objmap_set_born(v->objects, o->slot, o->born);
 		gc_applied(v);
 	}
 	outgoing_recycle(v, o);

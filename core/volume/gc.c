@@ -109,17 +109,69 @@ static bool still_stuck(const struct collector *c)
 	return c->stuck && c->stuck_stored == all.data_sectors && c->stuck_live == all.live_sectors;
 }
 
+/* Objects up to this one are kept by a snapshot: to move what lives of them would only copy it. */
+static uint64_t pinned_seq(const struct volume *v)
+{
+	uint64_t seq = 0;
+
+	for (uint32_t i = 0; i < v->sb->snapshots; i++)
+		if (v->sb->snapshot[i].object_seq > seq)
+			seq = v->sb->snapshot[i].object_seq;
+	return seq;
+}
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/* Of what may be collected. */
 static uint32_t live_percent(const struct volume *v, uint64_t *stored)
 {
-	struct objmap_sum all = objmap_sum(v->objects, 0);
-	struct objmap_sum base = objmap_sum(v->objects, OBJECT_BASE);
+	const struct collector *c = v->gc;
+	struct objmap_sum all = objmap_sum(v->objects, 0),
+			  base = objmap_sum(v->objects, OBJECT_BASE),
+			  dead = objmap_sum(v->objects, OBJECT_DEAD);
+	bool pins = v->sb->snapshots > 0;
+	uint64_t live = less(all.live_sectors, base.live_sectors + (pins ? c->pinned_live : 0));
 
-	*stored = all.data_sectors - objmap_sum(v->objects, OBJECT_DEAD).data_sectors -
-		  base.data_sectors;
-	return *stored ? (uint32_t)((all.live_sectors - base.live_sectors) * 100 / *stored) : 100;
+	*stored = less(all.data_sectors,
+		dead.data_sectors + base.data_sectors + (pins ? c->pinned_data : 0));
+	return *stored ? (uint32_t)(live * 100 / *stored) : 100;
 }
 
 /* ---- the stages that are here ---- */
+
+/* How long user data lives until it is collected: the mean of about the last 16. */
+static void note_lives(struct collector *c)
+{
+	for (uint32_t i = 0; i < c->nsources; i++) {
+		const struct victim *x = &c->source[i].victim;
+		const struct object *o = objmap_get(c->v->objects, x->slot);
+		uint64_t life = c->v->applied_seq - x->born;
+
+		if (o && !(o->flags & OBJECT_GC))
+			c->life = c->life ? (15 * c->life + life + 8) / 16 : life;
+	}
+}
+
+static void consider(struct collector *c, uint32_t slot, const struct object *o)
+{
+	struct victim x = {.slot = slot,
+		.data_sectors = o->data_sectors,
+		.live_sectors = o->live_sectors,
+		.seq = o->seq,
+		.born = object_born(o)};
+
+	if (o->flags & (OBJECT_DEAD | OBJECT_BASE) || o->seq > c->v->applied_seq)
+		return;
+	if (o->seq <= c->pinned_seq) {
+		c->pinning_data += o->data_sectors;
+		c->pinning_live += o->live_sectors;
+	} else if (!avoided(c, o->seq)) {
+		victim_set_offer(&c->best, &x);
+	}
+}
 
 static int choose(struct collector *c)
 {
@@ -127,27 +179,33 @@ static int choose(struct collector *c)
 	uint32_t end = c->at + CHOOSE_SLICE, s;
 
 	for (s = objmap_next(v->objects, c->at); s != OBJMAP_NONE && s < end;
-		s = objmap_next(v->objects, s + 1)) {
-		const struct object *o = objmap_get(v->objects, s);
-		struct victim x = {.slot = s,
-			.data_sectors = o->data_sectors,
-			.live_sectors = o->live_sectors,
-			.seq = o->seq};
-
-		if (!(o->flags & (OBJECT_DEAD | OBJECT_BASE)) && o->seq <= v->applied_seq &&
-			!avoided(c, o->seq))
-			victim_set_offer(&c->best, &x);
-	}
+		s = objmap_next(v->objects, s + 1))
+		consider(c, s, objmap_get(v->objects, s));
 	c->at = s;
 	if (s != OBJMAP_NONE)
 		return GC_AGAIN;
+	c->pinned_data = c->pinning_data;
+	c->pinned_live = c->pinning_live;
 	c->nsources = victim_set_pick(&c->best, v->cfg.object_bytes / 512);
 	for (uint32_t i = 0; i < c->nsources; i++)
 		c->source[i] = (struct gc_source){.victim = c->best.x[i].v};
+	note_lives(c);
 	if (c->nsources)
 		return GC_DONE;
 	set_stuck(c);
 	return -ECANCELED;
+}
+
+/* The mean age of what is moved. */
+static uint64_t born_of(const struct collector *c)
+{
+	double sum = 0, sectors = 0;
+
+	for (uint32_t i = 0; i < c->nsources; i++) {
+		sum += (double)c->source[i].victim.born * (double)c->source[i].moved_sectors;
+		sectors += (double)c->source[i].moved_sectors;
+	}
+	return sectors > 0 ? (uint64_t)(sum / sectors) : 0;
 }
 
 /* Headers are read; is there anything to move? */
@@ -183,6 +241,7 @@ static int crc(struct collector *c)
 
 	if (rc == 0)
 		return GC_AGAIN;
+	c->o->born = born_of(c);
 	if (rc == 1)
 		rc = outgoing_put(v, c->o, v->covers_put);
 	if (rc < 0)
@@ -261,9 +320,11 @@ static void begin(struct collector *c)
 	c->at = c->nsources = c->headers_asked = c->headers_done = 0;
 	c->ncrc = c->nplugs = c->npieces = c->nruns = 0;
 	c->live_sectors = c->plug_sectors = 0;
+	c->pinning_data = c->pinning_live = 0;
+	c->pinned_seq = pinned_seq(v);
 	c->run[0] = 0;
 	forget_avoided(c);
-	victim_set_init(&c->best, c->policy, v->applied_seq, max);
+	victim_set_init(&c->best, c->policy, v->applied_seq, c->life, max);
 	c->stage = GC_CHOOSE;
 	gc_kick(c);
 }

@@ -118,12 +118,15 @@ struct collector {
 		uint64_t seq, until; /* not before the journal is covered up to `until` */
 	} avoid[AVOID_MAX];
 	uint32_t navoid;
+	uint64_t life;			   /* see victim.h */
+	uint64_t pinned_data, pinned_live; /* sectors kept by snapshots, as of the last round */
 
 	/* this round */
 	int status;
 	uint32_t in_flight;
 	uint32_t at; /* where the stage is */
 	struct victim_set best;
+	uint64_t pinned_seq, pinning_data, pinning_live;
 	struct gc_source source[VICTIMS_MAX];
 	uint32_t nsources, headers_asked, headers_done;
 	uint32_t *crc;

@@ -42,6 +42,7 @@ struct outgoing {
 	struct iovec probe; /* header read back after a doubtful PUT */
 	uint64_t client_bytes;
 	uint64_t end_pos; /* batch.end_pos */
+	uint64_t born;	  /* GC: for the object table */
 	struct outgoing *next;
 };
 
