@@ -244,6 +244,11 @@ int lsvd_image_resize(struct lsvd_image *img, uint64_t size_bytes, bool force, c
 	return rc;
 }
 
+uint64_t ctx_image_map_bytes(const struct lsvd_image *img)
+{
+	return volume_map_bytes(img->vol);
+}
+
 int ctx_image_walk(struct lsvd_image *img, uint64_t lba, uint64_t len,
 	int (*fn)(void *arg, uint64_t lba, uint64_t len), void *arg)
 {

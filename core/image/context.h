@@ -41,4 +41,7 @@ struct pool *ctx_pool(struct lsvd_ctx *ctx);
 int ctx_image_walk(struct lsvd_image *img, uint64_t lba, uint64_t len,
 	int (*fn)(void *arg, uint64_t lba, uint64_t len), void *arg);
 
+/* Memory that an open image's maps take. */
+uint64_t ctx_image_map_bytes(const struct lsvd_image *img);
+
 #endif

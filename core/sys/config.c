@@ -84,7 +84,7 @@ static const struct key keys[] = {
 	"how objects to collect are chosen", false},
 {"gc.start", NUMBER, AT(gc_start_percent), 1, 99, 0, NULL, "70",
 	"collect when less than this percentage of the stored bytes is live", false},
-{"gc.stop", NUMBER, AT(gc_stop_percent), 1, 99, 0, NULL, "75",
+{"gc.stop", NUMBER, AT(gc_stop_percent), 1, 99, 0, NULL, "70",
 	"stop collecting when this percentage is live", false},
 {"gc.plug", SIZE, AT(gc_plug_bytes), 0, MIB, 512, NULL, "8K",
 	"holes up to this size are filled when data is moved; 0 none", false},

@@ -76,7 +76,7 @@ TEST(config_defaults_are_the_documented_ones)
 	assert_true(s.gc_enabled);
 	assert_string_equal(s.gc_policy, "greedy");
 	assert_int_equal(s.gc_start_percent, 70);
-	assert_int_equal(s.gc_stop_percent, 75);
+	assert_int_equal(s.gc_stop_percent, 70);
 	assert_int_equal(s.gc_plug_bytes, 8 << 10);
 	assert_true(s.cache_enabled);
 	assert_int_equal(s.cache_chunk_bytes, 64 << 10);

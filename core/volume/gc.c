@@ -247,6 +247,10 @@ static int crc(struct collector *c)
 	if (rc < 0)
 		return rc;
 	v->stats.gc_objects += c->nsources;
+	/* What is left of them dies by itself, soon. */
+	for (uint32_t i = 0; i < c->nsources; i++)
+		if (c->source[i].skipped_sectors && c->source[i].moved_sectors)
+			gc_avoid(c, c->source[i].victim.seq, v->acked + 1);
 	c->o = NULL;
 	return GC_DONE;
 }

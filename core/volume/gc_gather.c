@@ -120,7 +120,7 @@ static int close_header(struct collector *c, struct gc_get *g)
 
 	g->ready = false;
 	c->headers_done++;
-	if (s->skipped_sectors) /* what is left of it soon dies by itself */
+	if (s->skipped_sectors && !s->moved_sectors) /* it dies by itself, soon */
 		gc_avoid(c, s->victim.seq, c->v->acked + 1);
 	if (c->npieces == c->run[c->nruns])
 		return GC_AGAIN;

@@ -157,6 +157,11 @@ uint64_t volume_base_bytes(const struct volume *v)
 	return objmap_sum(v->objects, OBJECT_BASE).data_sectors * 512;
 }
 
+size_t volume_map_bytes(const struct volume *v)
+{
+	return extmap_memory(v->map) + objmap_memory(v->objects);
+}
+
 size_t volume_memory_bytes(const struct volume *v)
 {
 	return extmap_memory(v->map) + objmap_memory(v->objects) +

@@ -149,6 +149,7 @@ void volume_get_stats(const struct volume *v, struct volume_stats *st);
 uint64_t volume_objects(const struct volume *v, uint64_t *stored_bytes, uint64_t *live_bytes);
 uint64_t volume_base_bytes(const struct volume *v); /* of these, in objects of base images */
 uint64_t volume_extents(const struct volume *v);
+size_t volume_map_bytes(const struct volume *v); /* extents and object table */
 size_t volume_memory_bytes(const struct volume *v);
 
 #endif
