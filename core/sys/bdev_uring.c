@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { BATCH_MAX = 12 };
+
 struct file_dev {
 	struct bdev d;
 	int fd;
@@ -116,9 +118,12 @@ static void completed(struct uring_op *op, int res)
 		finish(r, 0);
 }
 
+/* The device should not wait for the rest of a turn's requests: at queue depth 32, with all of them
+ * submitted at once, 4 KiB reads ran at 75 k IOPS instead of 100 k. */
 static void file_submit(struct bdev *d, struct bdev_req *r)
 {
 	file_of(d)->in_flight++;
+	loop_uring_batch(d->loop, BATCH_MAX);
 	r->uring.done = completed;
 	start(r);
 }

@@ -144,6 +144,14 @@ void loop_uring_room(struct loop *l, unsigned n)
 		submit_all(u);
 }
 
+void loop_uring_batch(struct loop *l, unsigned most)
+{
+	struct uring *u = uring_of(l);
+
+	if (io_uring_sq_ready(&u->ring) >= most)
+		submit_all(u);
+}
+
 /* ---- completing ---- */
 
 static bool watch_event(struct uring *u, uint64_t data, uint32_t flags)

@@ -29,6 +29,10 @@ struct io_uring_sqe *loop_uring_sqe(struct loop *l);
 void loop_uring_arm(struct io_uring_sqe *sqe, struct uring_op *op);
 void loop_uring_room(struct loop *l, unsigned n);
 
+/* Submit now if `most` or more SQEs wait for the end of the turn: what would take a disk long should
+ * not begin late. */
+void loop_uring_batch(struct loop *l, unsigned most);
+
 /* System calls made so far: io_uring_enter, eventfd reads and writes.  For syscalls_per_io. */
 uint64_t loop_uring_syscalls(const struct loop *l);
 
