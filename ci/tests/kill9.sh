@@ -1,18 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# kill9.sh: kill -9 in the middle of things, over 200 times; every write that was acknowledged must be there afterwards.
+# kill9.sh: kill -9 in the middle of things, 250 times; every write that was acknowledged must be there afterwards.
 #
-#   180 times a program that notes each acknowledgement in shared memory (core/test/test_kill9.c): while it writes,
-#       collects garbage, writes checkpoints, resizes; each also with a full pool and with a full store,
+#   220 times a program that notes each acknowledgement in shared memory (core/test/test_kill9.c): while it writes,
+#       collects garbage, writes checkpoints, resizes, makes snapshots; each also with a full pool and with a full store,
 #    10 times fio, which notes what it wrote (verify state) right before it kills itself, at a random moment,
 #    20 times `lsvd reorg`; the base must be as it was, and the new image whole or not there.
 #
-# KILL9_ROUNDS (180), FIO_ROUNDS (10) and REORG_ROUNDS (20) change the numbers.  O is the build folder.
+# KILL9_ROUNDS (220), FIO_ROUNDS (10) and REORG_ROUNDS (20) change the numbers.  O is the build folder.
 # Last line: `kill9: N passed, N failed, N skipped`, one for each kill; exit code 0 when none failed.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 O=${O:-build}
-export KILL9_ROUNDS=${KILL9_ROUNDS:-180}
+export KILL9_ROUNDS=${KILL9_ROUNDS:-220}
 fio_rounds=${FIO_ROUNDS:-10} reorg_rounds=${REORG_ROUNDS:-20}
 lsvd=$(cd "$O" && pwd)/lsvd
 tmp=$(mktemp -d "${TMPDIR:-/var/tmp}/lsvd-kill9-XXXXXX") || exit 1

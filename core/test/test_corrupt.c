@@ -93,16 +93,23 @@ static void replace_object(struct victim *v, const char *name, const char *other
 	trial(v, &d, 0);
 }
 
-static void attack_object(struct victim *v, const char *name, size_t len, size_t header)
+/* Behind the last byte that is not zero comes padding, of which a sample is enough. */
+static uint64_t next_byte(uint64_t at, uint64_t fields)
+{
+	return at + (at < fields ? step() : 8 * step());
+}
+
+static void attack_object(
+	struct victim *v, const char *name, size_t len, size_t header, uint64_t fields)
 {
 	char twin[STORE_NAME_MAX], other[STORE_NAME_MAX];
 	size_t other_len;
 
-	for (uint64_t at = draw(step()); at < header; at += step())
+	for (uint64_t at = draw(step()); at < header; at = next_byte(at, fields))
 		flip_object(v, name, at);
 	for (uint64_t i = 0; len > header && i < samples(48); i++)
 		flip_object(v, name, header + draw(len - header));
-	for (uint64_t at = draw(step()); at < header; at += 7 * step())
+	for (uint64_t at = draw(step()); at < header; at = next_byte(at, fields) + 6 * step())
 		cut_object(v, name, at);
 	for (uint64_t i = 0; len > header && i < samples(16); i++)
 		cut_object(v, name, header + draw(len - header));
@@ -122,22 +129,24 @@ static void attack_object(struct victim *v, const char *name, size_t len, size_t
 
 static void attack_objects(struct victim *v, const char *prefix, bool data, const char *what)
 {
-	static uint8_t buf[OBJECT_FIXED_BYTES];
+	static uint8_t buf[1 << 20];
 	char name[STORE_NAME_MAX];
 	struct object_header h;
 	unsigned n;
 	size_t len;
 
 	for (n = 0; victim_object(v, prefix, n, name, &len); n++) {
-		size_t header = len;
+		size_t header = len, fields;
 
+		assert_int_equal(victim_get(v, name, buf, sizeof(buf)), len);
 		if (data) {
-			victim_get(v, name, buf, sizeof(buf));
-			assert_int_equal(object_decode_fixed(buf, sizeof(buf), &h, NULL), 0);
+			assert_int_equal(object_decode_fixed(buf, len, &h, NULL), 0);
 			header = h.header_bytes;
 		}
-		/* Beyond the fields it is padding, which is all alike. */
-		attack_object(v, name, len, header);
+		for (fields = header; fields && !buf[fields - 1];)
+			fields--;
+		/* All of it, once. */
+		attack_object(v, name, len, header, n ? fields : header);
 	}
 	assert_true(n > 0);
 	print_message("%u objects; ", n);
@@ -328,8 +337,13 @@ TEST(read_cache)
 			continue;
 		/* header, both summaries, chunks */
 		flip_block(v, segment_at(v, i), 128, TRIAL_EXACT, true);
-		flip_block(v, segment_at(v, i) + BLOCK, 1024, TRIAL_EXACT, true);
-		flip_block(v, segment_at(v, i) + 2 * BLOCK, 1024, TRIAL_EXACT, true);
+		for (unsigned b = 1; b <= 2; b++) {
+			uint64_t at = segment_at(v, i) + b * BLOCK, fields = 1024;
+
+			while (fields > 64 && !v->pool[0][at + fields - 1])
+				fields--;
+			flip_block(v, at, fields, TRIAL_EXACT, true);
+		}
 		for (uint64_t k = 0; k < samples(64); k++)
 			flip_pool(v, segment_at(v, i) + BLOCK + draw(CV_SEGMENT - BLOCK),
 				TRIAL_EXACT, true);
