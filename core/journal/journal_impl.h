@@ -29,6 +29,7 @@ struct frame {
 struct log_segment {
 	struct segment *seg;
 	uint64_t last_seq;	/* the highest of the records in it; 0 none */
+	struct log_segment *next_unused;
 	struct frame *frames[]; /* by index in the segment; NULL: not in memory */
 };
 
@@ -59,6 +60,7 @@ struct journal {
 	uint32_t segs_cap;
 	uint64_t first_ord, clean_ord, next_ord;
 	uint32_t seg_sectors, frame_blocks, frames_per_seg;
+	struct log_segment *unused; /* given back */
 	struct log_segment *spare; /* taken ahead; its header is being written or is */
 	bool spare_ready, spare_taking, have_current;
 	struct pool_io spare_io;
@@ -126,7 +128,7 @@ static inline struct frame **frame_slot(const struct journal *j, uint64_t frame_
 /* segments.c */
 void segments_init(struct journal *j);
 void segments_fini(struct journal *j);
-struct log_segment *log_segment_new(const struct journal *j);
+struct log_segment *log_segment_new(struct journal *j);
 void journal_push_segment(struct journal *j, struct log_segment *ls);
 /* Blocks left for a record, header included, where the log is. */
 uint32_t journal_room(const struct journal *j);

@@ -16,12 +16,27 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- taking ---- */
 
-struct log_segment *log_segment_new(const struct journal *j)
+/* Those that were given back are used again: no allocation while the log goes round. */
+struct log_segment *log_segment_new(struct journal *j)
 {
-	return calloc(1, sizeof(struct log_segment) + j->frames_per_seg * sizeof(struct frame *));
+	size_t size = sizeof(struct log_segment) + j->frames_per_seg * sizeof(struct frame *);
+	struct log_segment *ls = j->unused;
+
+	if (!ls)
+		return calloc(1, size);
+	j->unused = ls->next_unused;
+	memset(ls, 0, size);
+	return ls;
+}
+
+static void log_segment_put(struct journal *j, struct log_segment *ls)
+{
+	ls->next_unused = j->unused;
+	j->unused = ls;
 }
 
 void journal_push_segment(struct journal *j, struct log_segment *ls)
@@ -221,7 +236,7 @@ static bool reclaim_oldest(struct pool_client *c)
 	j->segs[j->first_ord % j->segs_cap] = NULL;
 	j->first_ord++;
 	pool_give(j->pool, ls->seg);
-	free(ls);
+	log_segment_put(j, ls);
 	return true;
 }
 
@@ -239,6 +254,12 @@ void segments_fini(struct journal *j)
 	pool_cancel_wait(j->pool, &j->waiter);
 	for (uint64_t ord = j->first_ord; j->segs && ord < j->next_ord; ord++)
 		free(log_segment(j, ord));
+	while (j->unused) {
+		struct log_segment *ls = j->unused;
+
+		j->unused = ls->next_unused;
+		free(ls);
+	}
 	free(j->spare);
 	free(j->segs);
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { ARENA_BYTES = 2 << 20 };
+enum { ARENA_BYTES = 2 << 20, TABLE_FIRST = 64 };
 
 static bool more_chunks(struct mem_space *s)
 {
@@ -47,15 +47,20 @@ static char *chunk_take(struct mem_space *s)
 
 static bool table_for(struct mem_bytes *b, uint64_t n)
 {
+	uint32_t cap;
 	char **t;
 
 	if (n <= b->chunks_cap)
 		return true;
-	t = n < UINT32_MAX ? realloc(b->chunk, n * sizeof(*t)) : NULL;
+	if (n > UINT32_MAX / 2)
+		return false;
+	for (cap = TABLE_FIRST; cap < n;)
+		cap *= 2;
+	t = realloc(b->chunk, cap * sizeof(*t));
 	if (!t)
 		return false;
 	b->chunk = t;
-	b->chunks_cap = (uint32_t)n;
+	b->chunks_cap = cap;
 	return true;
 }
 

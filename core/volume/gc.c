@@ -23,8 +23,8 @@ enum {
 	BUSY_PERCENT = 60,
 	OBJECTS_MIN = 4,
 	CHOOSE_SLICE = 4096,
-	SHARE_PERCENT = 25, /* of what is written may be moved, */
-	SHARE_STEP = 12,    /* and so much more for each percent below gc.start */
+	SHARE_PERCENT = 10, /* of what is written may be moved, */
+	SHARE_STEP = 5,	    /* and so much more for each percent below gc.start */
 	IDLE_NS = 20000000,
 };
 
