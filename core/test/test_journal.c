@@ -45,29 +45,30 @@ static struct journal_stats stats_of(const struct jenv *je)
 
 TEST(writes_of_one_turn_are_two_records)
 {
+	enum { N = 48 };
 	uint64_t count = 0, stamps[8];
-	struct jwrite w[32];
+	struct jwrite w[N];
 	struct journal_stats st;
 	struct jenv je;
 	struct penv v;
 
 	start(&v, &je, 1, 8);
 	st = prime(&je);
-	for (uint64_t i = 0; i < 32; i++) {
+	for (uint64_t i = 0; i < N; i++) {
 		w[i].count = &count;
 		jwrite_start(&je, &w[i], i * 8, 8, i + 1, EXTENT_DATA);
 	}
 	/* Readable at once, acknowledged later, in order. */
 	jread(&je, 5 * 8, 8, stamps);
 	assert_int_equal(stamps[7], 6);
-	for (uint64_t i = 0; i < 32; i++) {
+	for (uint64_t i = 0; i < N; i++) {
 		jwrite_wait(&je, &w[i]);
 		assert_int_equal(w[i].status, 0);
 		assert_int_equal(w[i].after, i + 1);
 	}
-	/* The first 16 blocks went at once, the rest at the end of the turn. */
+	/* The first 32 blocks went at once, the rest at the end of the turn. */
 	assert_int_equal(stats_of(&je).records, st.records + 2);
-	assert_int_equal(stats_of(&je).bytes, st.bytes + 34 * 4096);
+	assert_int_equal(stats_of(&je).bytes, st.bytes + (N + 2) * 4096);
 	assert_int_equal(journal_last_seq(je.j), 3);
 	assert_int_equal(je.last, 3);
 	stop(&v, &je);
