@@ -22,6 +22,7 @@ static const struct {
 	[SAMPLE_OBJECT_GC] = {"object-gc", "LSVDdata", 80, false},
 	[SAMPLE_SUPERBLOCK] = {"superblock", "LSVDsupr", 12, false},
 	[SAMPLE_CHECKPOINT] = {"checkpoint", "LSVDckpt", 12, false},
+	[SAMPLE_CLONES] = {"clones", "LSVDclns", 12, false},
 };
 
 const char *sample_name(enum sample_kind kind)
@@ -381,6 +382,26 @@ static void make_checkpoint(struct sample *x, uint64_t *s, unsigned version)
 	checkpoint_encode(h, &all, x->bytes);
 }
 
+static void make_clones(struct sample *x, uint64_t *s)
+{
+	struct clones *c = x->clones = zeroed(1, sizeof(*c));
+
+	draw_bytes(s, c->uuid, 16);
+	c->n = (uint32_t)below(s, below(s, 8) ? 5 : CLONES_MAX + 1);
+	for (uint32_t i = 0; i < c->n; i++) {
+		struct clone_entry *e = &c->entry[i];
+
+		draw_bytes(s, e->uuid, 16);
+		e->snapshot = number(s);
+		e->state = (uint32_t)below(s, CLONE_STATES);
+		if (e->state != CLONE_BARRED)
+			draw_name(s, e->name, sizeof(e->name), i);
+	}
+	bytes_of(x, CLONES_BYTES);
+	x->len = clones_encode(c, x->bytes);
+	x->bytes = realloc(x->bytes, x->len);
+}
+
 /* ---- older versions ---- */
 
 unsigned sample_versions(enum sample_kind kind)
@@ -439,6 +460,9 @@ void sample_make(struct sample *x, enum sample_kind kind, uint64_t seed)
 	case SAMPLE_SUPERBLOCK:
 		make_superblock(x, &s, 2);
 		break;
+	case SAMPLE_CLONES:
+		make_clones(x, &s);
+		break;
 	case SAMPLE_CHECKPOINT:
 	default:
 		make_checkpoint(x, &s, 2);
@@ -449,6 +473,8 @@ void sample_free(struct sample *x)
 {
 	if (x->kind == SAMPLE_SUPERBLOCK)
 		free(x->superblock);
+	if (x->kind == SAMPLE_CLONES)
+		free(x->clones);
 	free(x->rext), free(x->oext), free(x->crc);
 	free(x->live), free(x->objects), free(x->removed), free(x->dirs);
 	free(x->deferred), free(x->kept);
@@ -467,6 +493,7 @@ int sample_decode(const struct sample *x, const uint8_t *b, size_t len, struct e
 		struct checkpoint_header checkpoint;
 	} h;
 	struct superblock *sb;
+	struct clones *c;
 	int rc;
 
 	switch (x->kind) {
@@ -485,6 +512,11 @@ int sample_decode(const struct sample *x, const uint8_t *b, size_t len, struct e
 		sb = zeroed(1, sizeof(*sb));
 		rc = superblock_decode(b, len, sb, e);
 		free(sb);
+		return rc;
+	case SAMPLE_CLONES:
+		c = zeroed(1, sizeof(*c));
+		rc = clones_decode(b, len, c, e);
+		free(c);
 		return rc;
 	default:
 		return checkpoint_decode(b, len, x->checkpoint.uuid, x->checkpoint.epoch,
@@ -545,6 +577,19 @@ static int again_superblock(struct sample *x, const uint8_t *b, size_t len)
 	x->len = superblock_encode(x->superblock, x->bytes);
 	if (b[8] == 1)
 		downgrade(x->kind, x->bytes, x->len);
+	return 0;
+}
+
+static int again_clones(struct sample *x, const uint8_t *b, size_t len)
+{
+	int rc;
+
+	x->clones = zeroed(1, sizeof(*x->clones));
+	rc = clones_decode(b, len, x->clones, NULL);
+	if (rc < 0)
+		return rc;
+	bytes_of(x, CLONES_BYTES);
+	x->len = clones_encode(x->clones, x->bytes);
 	return 0;
 }
 
@@ -612,6 +657,7 @@ int sample_reencode(
 		     : kind == SAMPLE_RECORD	 ? again_record(&x, b)
 		     : kind <= SAMPLE_OBJECT_GC	 ? again_object(&x, b, len)
 		     : kind == SAMPLE_SUPERBLOCK ? again_superblock(&x, b, len)
+		     : kind == SAMPLE_CLONES	 ? again_clones(&x, b, len)
 						 : again_checkpoint(&x, b, len);
 	*again = x.bytes;
 	*again_len = x.len;
@@ -644,7 +690,7 @@ static size_t sealed_bytes(enum sample_kind kind, const uint8_t *b, size_t len)
 		n = SEGMENT_BLOCK;
 	else if (kind == SAMPLE_CHECKPOINT)
 		n = get_u64(&r);
-	else if (kind != SAMPLE_SUPERBLOCK)
+	else if (kind != SAMPLE_SUPERBLOCK && kind != SAMPLE_CLONES)
 		n = get_u32(&r);
 	return n > len ? 0 : (size_t)n;
 }

@@ -9,6 +9,7 @@
 #define LSVD_TEST_FORMAT_UTIL_H
 
 #include "format/checkpoint.h"
+#include "format/clones.h"
 #include "format/object.h"
 #include "format/record.h"
 #include "format/segment.h"
@@ -22,6 +23,7 @@ enum sample_kind {
 	SAMPLE_OBJECT_GC,
 	SAMPLE_SUPERBLOCK,
 	SAMPLE_CHECKPOINT,
+	SAMPLE_CLONES,
 	SAMPLES
 };
 
@@ -33,6 +35,7 @@ struct sample {
 		struct record_header record;
 		struct object_header object;
 		struct superblock *superblock;
+		struct clones *clones;
 		struct checkpoint_header checkpoint;
 	};
 	struct record_extent *rext;

@@ -408,6 +408,34 @@ TEST(the_epoch_of_an_object)
 	free(sb);
 }
 
+TEST(fields_of_a_list_of_clones)
+{
+	enum { ENTRY = CLONES_FIXED_BYTES, NEXT = ENTRY + CLONES_ENTRY_BYTES };
+	struct clones *c = calloc(1, sizeof(*c));
+	struct sample x = {.kind = SAMPLE_CLONES, .clones = c};
+
+	c->n = 2;
+	c->entry[0] = (struct clone_entry){.snapshot = 4, .state = CLONE_READY, .name = "a"};
+	c->entry[1] = (struct clone_entry){.snapshot = 4, .state = CLONE_BARRED};
+	x.bytes = malloc(CLONES_BYTES);
+	x.len = clones_encode(c, x.bytes);
+	assert_int_equal(x.len, NEXT + CLONES_ENTRY_BYTES);
+	assert_int_equal(decode(&x, x.bytes, x.len), 0);
+	reserved(&x, 10, 12);
+	reserved(&x, 36, 64);
+	reserved(&x, ENTRY + 28, ENTRY + 32);
+	REFUSED(32, 4, 1);
+	REFUSED(32, 4, 3);
+	REFUSED(32, 4, UINT32_MAX);
+	ACCEPTED(ENTRY + 24, 4, CLONE_PENDING);
+	ACCEPTED(ENTRY + 24, 4, CLONE_BARRED);
+	REFUSED(ENTRY + 24, 4, 3);
+	REFUSED(ENTRY + 32, 1, 0); /* a clone has a name */
+	REFUSED(ENTRY + 34, 1, 'x');
+	REFUSED(NEXT + 24, 4, CLONE_READY);
+	sample_free(&x);
+}
+
 static void small_checkpoint(struct sample *x)
 {
 	static const struct checkpoint_object objects[2] = {
