@@ -2,10 +2,10 @@
 /*
  * dump.c - `lsvd dump IMAGE|FILE...`: every field of every structure.
  *
- * Of an image: superblock, checkpoints, object headers and boot profile, all that its store has
- * under its name, in order.  Of a file: what its first bytes say it is.  Nothing is interpreted
- * further; whether the parts fit together is for `lsvd fsck` to say.  Exit code 1 when anything
- * printed is damaged.
+ * Of an image: superblock, checkpoints, object headers, boot profile and list of clones, all that
+ * its store has under its name, in order.  Of a file: what its first bytes say it is.  Nothing is
+ * interpreted further; whether the parts fit together is for `lsvd fsck` to say.  Exit code 1 when
+ * anything printed is damaged.
  */
 #include "cli/dump.h"
 
@@ -39,7 +39,8 @@ struct args {
 static const struct argp_option options[] = {
 	{"file", 'f', "PATH", 0, "a file, also when its name looks like an image's", 0},
 	{"as", OPT_AS, "KIND", 0,
-		"take the file for a pool, object, checkpoint, superblock or profile, whatever its "
+		"take the file for a pool, object, checkpoint, superblock, profile or clones, "
+		"whatever its "
 		"first bytes are",
 		0},
 	{"super", OPT_SUPER, NULL, 0, "of an image only the superblock", 1},
@@ -175,6 +176,7 @@ int dump_any(struct dump *d, struct dump_source *s, const char *as, struct err *
 		{"object", "LSVDdata", any_object},
 		{"checkpoint", "LSVDckpt", any_checkpoint},
 		{"profile", "LSVDprof", dump_profile},
+		{"clones", "LSVDclns", dump_clones},
 	};
 	char magic[8] = "";
 	int64_t n = s->read(s, 0, magic, 8);
@@ -188,7 +190,9 @@ int dump_any(struct dump *d, struct dump_source *s, const char *as, struct err *
 		}
 	if (as)
 		return err_set(e, -EINVAL,
-			"--as: '%s' is none of pool, object, checkpoint, superblock, profile", as);
+			"--as: '%s' is none of pool, object, checkpoint, superblock, profile, "
+			"clones",
+			as);
 	if (!memcmp(magic, "LSVDTRAC", 8))
 		return err_set(e, -EUCLEAN, "%s is a trace: `lsvd trace dump %s` prints it",
 			s->name, s->name);
@@ -282,7 +286,7 @@ static void learn_identity(struct image *im)
 	free(sb);
 }
 
-enum part { PART_SUPER, PART_CHECKPOINT, PART_OBJECT, PART_PROFILE, PART_OTHER };
+enum part { PART_SUPER, PART_CHECKPOINT, PART_OBJECT, PART_PROFILE, PART_CLONES, PART_OTHER };
 
 static enum part part_of(struct image *im, const char *name)
 {
@@ -292,6 +296,8 @@ static enum part part_of(struct image *im, const char *name)
 		return PART_SUPER;
 	if (!strcmp(s, "profile"))
 		return PART_PROFILE;
+	if (!strcmp(s, "clones"))
+		return PART_CLONES;
 	if (fsck_parse_checkpoint(s, &im->id.epoch, &im->id.number))
 		return PART_CHECKPOINT;
 	return fsck_parse_object(s, &im->id.epoch, &im->id.number) ? PART_OBJECT : PART_OTHER;
@@ -330,6 +336,9 @@ static void one_object(struct image *im, enum part p, const struct fsck_name *n)
 		return;
 	case PART_PROFILE:
 		dump_profile(d, &s);
+		return;
+	case PART_CLONES:
+		dump_clones(d, &s);
 		return;
 	case PART_OTHER:
 		x = dump_new("stray", n->name);

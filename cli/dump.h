@@ -63,6 +63,7 @@ void dump_super(struct dump *d, struct dump_source *s);
 void dump_object(struct dump *d, struct dump_source *s, const struct dump_identity *id);
 void dump_checkpoint(struct dump *d, struct dump_source *s, const struct dump_identity *id);
 void dump_profile(struct dump *d, struct dump_source *s);
+void dump_clones(struct dump *d, struct dump_source *s);
 
 /* ---- dump_pool.c ---- */
 void dump_pool(struct dump *d, struct dump_source *s);

@@ -6,6 +6,7 @@
 #include "cli/store.h"
 #include "format/block.h"
 #include "format/checkpoint.h"
+#include "format/clones.h"
 #include "format/object.h"
 #include "format/profile.h"
 #include "format/superblock.h"
@@ -17,7 +18,13 @@
 #include <string.h>
 
 /* Where the checksums are: docs/FORMAT.md. */
-enum { SUPER_CRC_AT = 12, OBJECT_CRC_AT = 80, CHECKPOINT_CRC_AT = 12, PROFILE_CRC_AT = 16 };
+enum {
+	SUPER_CRC_AT = 12,
+	OBJECT_CRC_AT = 80,
+	CHECKPOINT_CRC_AT = 12,
+	PROFILE_CRC_AT = 16,
+	CLONES_CRC_AT = 12
+};
 
 enum { READ_MAX = 1 << 30, RANGE_BYTES_MAX = 1 << 28 };
 
@@ -530,4 +537,45 @@ void dump_profile(struct dump *d, struct dump_source *s)
 	dump_emit(d, x);
 	free(ranges);
 	free(buf);
+}
+
+/* ---- list of clones ---- */
+
+static json_t *clone_json(const struct clone_entry *c)
+{
+	static const char *const states[] = {"pending", "ready", "barred"};
+	char name[SUPERBLOCK_IMAGE_NAME_MAX + 1] = "";
+	json_t *x = json_object();
+
+	memcpy(name, c->name, SUPERBLOCK_IMAGE_NAME_MAX);
+	dump_text(x, "name", name);
+	dump_uuid(x, "uuid", c->uuid);
+	dump_int(x, "snapshot", c->snapshot);
+	dump_text(x, "state", c->state < CLONE_STATES ? states[c->state] : "?");
+	return x;
+}
+
+void dump_clones(struct dump *d, struct dump_source *s)
+{
+	struct clones *c = calloc(1, sizeof(*c));
+	json_t *x = dump_new("clones", s->name), *list = json_array();
+	struct err e = {.msg = ""};
+	uint64_t len = 0;
+	uint8_t *buf = c ? read_some(d, x, s, 0, CLONES_BYTES, &len) : NULL;
+	int rc = 0;
+
+	dump_int(x, "bytes", s->size_bytes);
+	if (buf) {
+		dump_reseal(d, x, buf, len, CLONES_CRC_AT);
+		rc = clones_decode(buf, len, c, &e);
+		dump_uuid(x, "uuid", c->uuid);
+	}
+	if (rc < 0)
+		dump_err(d, x, rc, &e);
+	for (uint32_t i = 0; c && i < c->n && i < CLONES_MAX; i++)
+		json_array_append_new(list, clone_json(&c->entry[i]));
+	json_object_set_new(x, "clones", list);
+	dump_emit(d, x);
+	free(buf);
+	free(c);
 }

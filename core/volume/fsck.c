@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * fsck.c - the order of the check: superblock, boot profile, names in the store, maps, objects,
- * then what of the names nobody needs, and at the end whether the superblock is still the same.
+ * fsck.c - the order of the check: superblock, names in the store, maps, snapshots, bases and
+ * clones, objects, boot profile, then what of the names nobody needs, and at the end whether the
+ * superblock is still the same.
  *
  * What cannot be read becomes a finding and the check goes on as far as it can: without a
  * superblock or an object table, every data object is checked by what its name says.
@@ -34,7 +35,7 @@ const char *fsck_code_name(enum fsck_code c)
 {
 	static const char *const names[FSCK_CODES] = {"unclean", "pending", "missing", "unreadable",
 		"size", "checksum", "structure", "version", "epoch", "table", "map", "live",
-		"unexpected", "orphan", "stray"};
+		"unexpected", "orphan", "stray", "snapshot", "base"};
 
 	return names[c];
 }
@@ -65,6 +66,17 @@ int fsck_grow(void *array, uint32_t n, uint32_t *cap, size_t size)
 	return 0;
 }
 
+/* What a snapshot has in common with the image is looked at for each. */
+static bool told_already(
+	const struct fsck_report *r, enum fsck_code c, const char *object, uint64_t offset_bytes)
+{
+	for (uint32_t i = 0; i < r->n; i++)
+		if (r->findings[i].code == c && r->findings[i].offset_bytes == offset_bytes &&
+			!strcmp(r->findings[i].object, object))
+			return true;
+	return false;
+}
+
 void fsck_find(struct fsck *f, enum fsck_severity s, enum fsck_code c, const char *object,
 	uint64_t offset_bytes, const char *fmt, ...)
 {
@@ -72,6 +84,8 @@ void fsck_find(struct fsck *f, enum fsck_severity s, enum fsck_code c, const cha
 	struct fsck_finding *x;
 	va_list ap;
 
+	if (f->view && told_already(r, c, object ? object : f->p->name, offset_bytes))
+		return;
 	*(s == FSCK_ERROR ? &r->errors : s == FSCK_WARNING ? &r->warnings : &r->notes) += 1;
 	if (r->n == FSCK_FINDINGS_MAX || fsck_grow(&r->findings, r->n, &r->cap, sizeof(*x)) < 0) {
 		r->left_out++;
@@ -188,7 +202,8 @@ static int check_super(struct fsck *f, struct err *e)
 			"the journal of a pool",
 			who);
 	}
-	if (sb->checkpoint && sb->checkpoint_epoch > f->r->epoch)
+	if (sb->checkpoint && sb->checkpoint_epoch > f->r->epoch &&
+		!superblock_base_of_checkpoint(sb, sb->checkpoint))
 		fsck_find(f, FSCK_ERROR, FSCK_EPOCH, name, 0,
 			"its checkpoint is of epoch %" PRIu64 ", its last epoch is %" PRIu64,
 			sb->checkpoint_epoch, f->r->epoch);
@@ -207,7 +222,8 @@ static void check_profile(struct fsck *f)
 	int64_t got;
 	int rc;
 
-	snprintf(name, sizeof(name), "%s/profile", f->p->name);
+	snprintf(name, sizeof(name), "%s/profile",
+		f->sb->profile_base ? f->sb->base[f->sb->profile_base - 1].name : f->p->name);
 	got = buf ? fsck_get(f, name, 0, buf, len, &size, &e) : -ENOMEM;
 	if (got >= 0 && size != len) {
 		fsck_find(f, FSCK_WARNING, FSCK_SIZE, name, 0,
@@ -367,6 +383,27 @@ static int repair(struct fsck *f, struct err *e)
 
 /* ---- the run ---- */
 
+int fsck_new_maps(struct fsck *f)
+{
+	f->map = extmap_new();
+	f->objects = objmap_new();
+	return deferred_init(&f->def) == 0 && f->map && f->objects ? 0 : -ENOMEM;
+}
+
+void fsck_free(struct fsck *f)
+{
+	if (f->map)
+		extmap_free(f->map);
+	if (f->objects)
+		objmap_free(f->objects);
+	deferred_fini(&f->def);
+	free(f->ckpt);
+	free(f->dir);
+	free(f->known);
+	free(f->names);
+	free(f->sb);
+}
+
 static int check_all(struct fsck *f, struct err *e)
 {
 	struct fsck_report *r = f->r;
@@ -378,6 +415,10 @@ static int check_all(struct fsck *f, struct err *e)
 		rc = fsck_load_checkpoints(f);
 	if (rc == 0 && f->table_ok)
 		rc = fsck_load_objects_after(f);
+	if (rc == 0 && f->have_super)
+		rc = fsck_check_snapshots(f);
+	if (rc == 0 && f->have_super)
+		rc = fsck_check_family(f);
 	if (rc == 0)
 		rc = fsck_scan_objects(f);
 	if (rc < 0)
@@ -394,20 +435,6 @@ static int check_all(struct fsck *f, struct err *e)
 		r->object_seq = f->object_seq;
 	}
 	return 0;
-}
-
-static void fini(struct fsck *f)
-{
-	if (f->map)
-		extmap_free(f->map);
-	if (f->objects)
-		objmap_free(f->objects);
-	deferred_fini(&f->def);
-	free(f->ckpt);
-	free(f->dir);
-	free(f->known);
-	free(f->names);
-	free(f->sb);
 }
 
 /* 1: the image changed under us. */
@@ -432,16 +459,14 @@ static int attempt(const struct fsck_params *p, struct fsck_report *r, struct er
 	int rc;
 
 	f.sb = calloc(1, sizeof(*f.sb));
-	f.map = extmap_new();
-	f.objects = objmap_new();
-	rc = deferred_init(&f.def) == 0 && f.sb && f.map && f.objects ? check_all(&f, e) : -ENOMEM;
+	rc = fsck_new_maps(&f) == 0 && f.sb ? check_all(&f, e) : -ENOMEM;
 	if (rc == 0 && fsck_has_problems(r))
 		rc = changed(&f, e);
 	if (rc == 1)
 		r->changing = true;
 	if (rc >= 0 && p->flags & FSCK_REPAIR)
 		rc = repair(&f, e);
-	fini(&f);
+	fsck_free(&f);
 	return rc < 0 ? rc : 0;
 }
 

@@ -44,6 +44,8 @@ enum fsck_code {
 	FSCK_UNEXPECTED, /* an object goes on where a clean close ended */
 	FSCK_ORPHAN,	 /* an object that nobody needs */
 	FSCK_STRAY,	 /* not something an image has */
+	FSCK_SNAPSHOT,	 /* a snapshot is not what it should be, or not safe */
+	FSCK_BASE,	 /* a clone and its base do not know each other */
 	FSCK_CODES
 };
 

@@ -56,6 +56,7 @@ struct fsck {
 	bool have_super;
 	bool table_ok; /* the object table is what the image has */
 	bool map_ok;   /* and so is the map, all of it */
+	bool view;     /* a snapshot of the image: fsck_views.c */
 
 	struct extmap *map;
 	struct objmap *objects;
@@ -100,6 +101,14 @@ bool fsck_parse_checkpoint(const char *s, uint64_t *epoch, uint64_t *number);
 int fsck_load_checkpoints(struct fsck *f) MUST_CHECK;
 int fsck_load_objects_after(struct fsck *f) MUST_CHECK;
 bool fsck_has_checkpoint(const struct fsck *f, uint64_t epoch, uint64_t number);
+
+/* fsck_views.c */
+int fsck_check_snapshots(struct fsck *f) MUST_CHECK;
+int fsck_check_family(struct fsck *f) MUST_CHECK; /* bases and clones */
+
+/* fsck.c */
+int fsck_new_maps(struct fsck *f) MUST_CHECK;
+void fsck_free(struct fsck *f); /* all but f itself */
 
 /* fsck_objects.c.  Read and check a header: 0, or what is wrong; *buf is to be freed either way. */
 int fsck_read_header(struct fsck *f, const char *name, uint64_t epoch, uint64_t seq,

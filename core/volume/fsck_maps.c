@@ -520,7 +520,8 @@ static int take_chain(struct fsck *f)
 	}
 	if (rc < 0 || broken)
 		return rc < 0 ? rc : 1;
-	check_deferred(f);
+	if (!f->view)
+		check_deferred(f);
 	rc = take_ranges(f);
 	if (rc == 0 && f->map_ok)
 		check_live(f, f->ckpt[f->nckpt - 1].x.number);
@@ -566,14 +567,16 @@ int fsck_load_checkpoints(struct fsck *f)
 		f->map_ok = true;
 		if (rc == 0)
 			rc = take_chain(f);
-		f->r->checkpoints = f->nckpt;
+		if (!f->view)
+			f->r->checkpoints = f->nckpt;
 	}
 	if (rc)
 		return rc < 0 ? rc : 0;
 	f->table_ok = true;
 	f->map_ok = f->map_ok || !sb->checkpoint;
 	f->applied_seq = f->object_seq;
-	check_begin(f);
+	if (!f->view)
+		check_begin(f);
 	return 0;
 }
 
