@@ -325,6 +325,29 @@ int clones_unbar(struct store *s, const char *name, uint64_t snapshot, struct er
 	return change(&x, e);
 }
 
+static int unbar_all(struct change *x, struct err *e)
+{
+	struct clones *c = x->c;
+	uint32_t n = 0;
+
+	(void)e;
+	for (uint32_t i = 0; i < c->n; i++)
+		if (c->entry[i].state != CLONE_BARRED)
+			c->entry[n++] = c->entry[i];
+	if (n == c->n)
+		return 0;
+	c->n = n;
+	return 1;
+}
+
+void clones_clear_bars(struct store *s, const char *name)
+{
+	struct change x = {.s = s, .name = name, .what = unbar_all};
+
+	if (change(&x, NULL) < 0)
+		return; /* the next opening tries again */
+}
+
 /* ---- superblocks of images that are not open ---- */
 
 struct super_change {
@@ -343,18 +366,24 @@ static int64_t change_super(void *arg, void *buf, int64_t len, struct err *e)
 	return rc <= 0 ? rc : (int64_t)superblock_encode(x->sb, buf);
 }
 
-/* Under the image's lock: nobody else writes to it. */
-static int with_lock(struct store *s, const char *name, struct super_change *x, struct err *e)
+/* The caller has the image's lock: nobody else writes to it. */
+static int change_locked(struct store *s, const char *name, struct super_change *x, struct err *e)
 {
 	char object[STORE_NAME_MAX];
 	struct small small = {
 		.object = object, .max_bytes = SUPERBLOCK_BYTES, .change = change_super, .arg = x};
+
+	snprintf(object, sizeof(object), "%s/super", name);
+	return change_small(s, &small, e);
+}
+
+static int with_lock(struct store *s, const char *name, struct super_change *x, struct err *e)
+{
 	int rc = volume_lock(s, name, e);
 
 	if (rc < 0)
 		return rc;
-	snprintf(object, sizeof(object), "%s/super", name);
-	rc = change_small(s, &small, e);
+	rc = change_locked(s, name, x, e);
 	volume_unlock(s, name);
 	return rc;
 }
@@ -450,12 +479,16 @@ static void drop_automatic(struct store *s, const struct superblock_base *base)
 		if (found.id != base->snapshot || !(found.flags & SNAPSHOT_AUTO) ||
 			memcmp(sb->uuid, base->uuid, 16))
 			continue;
+		rc = volume_lock(s, base->name, NULL);
+		if (rc < 0)
+			break;
 		if (clones_bar(s, base->name, base->uuid, found.id, NULL) == 0) {
 			x.arg = &found;
-			rc = with_lock(s, base->name, &x, NULL);
+			rc = change_locked(s, base->name, &x, NULL);
 			if (clones_unbar(s, base->name, found.id, NULL) < 0)
-				break; /* a later removal does */
+				rc = -EAGAIN; /* the next opening does */
 		}
+		volume_unlock(s, base->name);
 		break;
 	}
 	free(sb);

@@ -39,6 +39,9 @@ int clones_read(struct store *s, const char *name, struct clones *c, struct err 
 int clones_bar(struct store *s, const char *name, const uint8_t *uuid, uint64_t snapshot,
 	struct err *e) MUST_CHECK;
 int clones_unbar(struct store *s, const char *name, uint64_t snapshot, struct err *e) MUST_CHECK;
+/* All bars are of removals that were cut short: they are made under the image's lock, and the
+ * caller has that now.  Best effort. */
+void clones_clear_bars(struct store *s, const char *name);
 
 /* The clone `uuid` does not need its base any more: off the list, and an automatic snapshot goes
  * with the last of its clones, if nobody has the base.  What fails is found by a later removal. */

@@ -172,7 +172,7 @@ static int check_clones(struct fsck *f, struct clones *c)
 
 		if (x->state == CLONE_BARRED)
 			fsck_find(f, FSCK_NOTE, FSCK_UNCLEAN, name, 0,
-				"removing %s was cut short; do it again",
+				"removing %s goes on, or was cut short",
 				x->snapshot ? "a snapshot" : "the image");
 		else if (!clones_exists(f->p->store, x, f->sb->uuid))
 			fsck_find(f, FSCK_NOTE, FSCK_UNCLEAN, name, 0,

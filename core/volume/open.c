@@ -8,6 +8,7 @@
  * checkpoint, mark clean, give the journal's segments back, unlock.
  */
 #include "volume/checkpoint_impl.h"
+#include "volume/clone.h"
 
 #include "format/profile.h"
 #include "sys/container.h"
@@ -298,6 +299,7 @@ struct orphan_scan {
 	struct volume *v;
 	char (*names)[STORE_NAME_MAX];
 	uint32_t n, cap;
+	bool has_clones;
 	int rc;
 };
 
@@ -338,6 +340,8 @@ static int note_orphan(struct store_req *r, const char *name, uint64_t size)
 	struct orphan_scan *s = container_of(r, struct orphan_scan, req);
 
 	(void)size;
+	if (!strcmp(strrchr(name, '/'), "/clones"))
+		s->has_clones = true;
 	if (!orphan(s->v, name))
 		return 0;
 	if (s->n == s->cap) {
@@ -369,6 +373,8 @@ static void remove_orphans(struct volume *v)
 				v->stats.deletes++;
 		}
 	}
+	if (s.has_clones)
+		clones_clear_bars(v->store, v->name);
 	free(s.names);
 }
 
