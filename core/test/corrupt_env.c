@@ -371,6 +371,14 @@ static void profile(struct life *f)
 	free(sb);
 }
 
+/* The state that it keeps must be what it was, too. */
+static void snapshot(struct life *f)
+{
+	assert_int_equal(lsvd_snapshot_create(f->m.img, "kept", f->m.e.msg), 0);
+	if (!f->twin)
+		f->v->kept = f->v->writes;
+}
+
 /* Two sessions that end well, then one that has objects after its checkpoint and records after its
  * last object. */
 static void live(struct life *f, bool clean)
@@ -382,6 +390,8 @@ static void live(struct life *f, bool clean)
 	for (unsigned i = 0; i < 2; i++) {
 		open_image(f);
 		puts_at_random(f, 40);
+		if (i == 0)
+			snapshot(f);
 		assert_int_equal(lsvd_image_gc(f->m.img, 80), 0);
 		close_image(f);
 	}
@@ -596,6 +606,23 @@ static void judge(const struct victim *v, unsigned flags, bool all)
 			v->writes);
 }
 
+static void check_kept(const struct victim *v, struct machine *m, bool damaged)
+{
+	struct lsvd_image *img = m->img;
+
+	if (ctx_image_open(m->ctx, m->store, "v@kept", LSVD_OPEN_READONLY, &m->img, &m->e) == 0) {
+		read_all(m);
+		for (uint32_t i = 0; i < CV_SECTORS; i++)
+			if (!unreadable[i] &&
+				stamp_of(seen + (size_t)i * 512, i) != v->state[v->kept][i])
+				fail_msg("%s: sector %u of the snapshot is wrong", now_doing, i);
+		assert_int_equal(lsvd_image_close(m->img, NULL), 0);
+	} else if (!damaged) {
+		fail_msg("open the snapshot: %s", m->e.msg);
+	}
+	m->img = img;
+}
+
 static void describe(const struct damage *d, unsigned flags)
 {
 	static const char *const kinds[] = {"as it is", "flip", "cut", "longer", "other", "gone"};
@@ -642,6 +669,7 @@ enum outcome trial(struct victim *v, const struct damage *d, unsigned flags)
 		bool all = read_all(&m);
 
 		judge(v, flags, all);
+		check_kept(v, &m, d->kind != DAMAGE_NONE);
 		out = all ? WHOLE : PARTLY;
 		if (lsvd_image_close(m.img, m.e.msg) < 0 && d->kind == DAMAGE_NONE)
 			fail_msg("close: %s", m.e.msg);

@@ -45,6 +45,7 @@ struct victim {
 	/* what it may hold: after this many writes */
 	uint32_t *state[CV_STATES_MAX];
 	uint32_t writes, flushed;
+	uint32_t kept;	       /* by the snapshot "v@kept" */
 	uint8_t *image;	       /* its bytes, undamaged */
 	uint8_t *stored_image; /* as it is in its store, without the journal */
 	char *names;	       /* of its objects: "NAME:SIZE " each */
