@@ -24,11 +24,17 @@ enum { TRIES_MAX = 6, POOL_READ_COST = 16 << 10 };
 
 /* ---- GETs ---- */
 
+/* One at a time while somebody waits for the store. */
+static bool may_get(const struct collector *c)
+{
+	return !c->in_flight || !cache_busy(c->v->cache, c->v->store);
+}
+
 struct gc_get *gc_get_free(struct collector *c)
 {
 	for (uint32_t i = 0; i < GETS_MAX; i++)
 		if (!c->get[i].busy && !c->get[i].ready)
-			return &c->get[i];
+			return may_get(c) ? &c->get[i] : NULL;
 	return NULL;
 }
 
