@@ -10,7 +10,7 @@
  *   gcsim_new(&opt, &g, &e);  gcsim_request(g, &record, &e) ...  gcsim_finish(g, &result, &e);
  *   gcsim_free(g);
  *
- * Requests go in as fast as the volume takes them, so objects are full.  Reads and flushes count
+ * Requests go in as if some 200 MB/s were written, so objects are full.  Reads and flushes count
  * for nothing here and are left out.  The shape of the results is that of table 5 of Hajkazemi et
  * al., "Beating the I/O Bottleneck: A Case for Log-Structured Virtual Disks", EuroSys '22.
  */
