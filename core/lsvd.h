@@ -155,7 +155,10 @@ LSVD_API int lsvd_image_stat(
 LSVD_API int lsvd_image_info(struct lsvd_image *img, struct lsvd_image_info *info);
 LSVD_API uint64_t lsvd_image_size(const struct lsvd_image *img);
 
-/* Grow, or shrink (what lies beyond the new end must be unmapped, or force).  I/O may go on. */
+/* Grow, or shrink (what lies beyond the new end must be unmapped, or force).  I/O may go on; while it
+ * shrinks, requests beyond the new end are refused, and writes there that are in flight are cut.
+ * What was cut off reads as zeroes when the image grows again.  A crash leaves the one size or the
+ * other. */
 LSVD_API int lsvd_image_resize(struct lsvd_image *img, uint64_t size_bytes, bool force, char *why);
 
 /* Everything acknowledged so far is in durable objects when it returns. */

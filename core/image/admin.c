@@ -199,34 +199,72 @@ static bool mapped_beyond(struct lsvd_image *img, uint64_t sectors)
 	return volume_find(img->vol, sectors, end - sectors, &vh);
 }
 
+struct cut {
+	struct lsvd_io io;
+	bool over;
+};
+
+static void cut_over(struct lsvd_io *io)
+{
+	((struct cut *)(void *)((char *)io - offsetof(struct cut, io)))->over = true;
+}
+
+/* Discard [size, old), which is behind the limit already: in order after every write that was
+ * started before it, so nothing of them is left there. */
+static int cut(struct lsvd_image *img, uint64_t size, uint64_t old)
+{
+	struct cut c = {.io = {.op = LSVD_DISCARD,
+				.offset_bytes = size,
+				.len_bytes = old - size,
+				.cb = cut_over}};
+	struct io_priv *p = io_priv(&c.io);
+	int rc = volume_failed(img->vol);
+
+	if (rc < 0)
+		return rc;
+	p->img = img;
+	p->queue = NULL;
+	io_start(img, &c.io);
+	while (!c.over)
+		lsvd_poll(img->ctx, LOOP_FOREVER);
+	return c.io.status;
+}
+
+static int shrink(struct lsvd_image *img, uint64_t size, uint64_t old, bool force, struct err *e)
+{
+	int rc;
+
+	if (!force && mapped_beyond(img, size / 512))
+		return err_set(e, -EINVAL,
+			"there is data beyond %" PRIu64 " bytes; discard it, or force", size);
+	/* Discards of the past, too, must be in objects before the end moves: else what they
+	 * covered could come back with a larger size.  And the newest checkpoint has nothing
+	 * beyond the end. */
+	rc = cut(img, size, old);
+	if (rc == 0)
+		rc = volume_drain_wait(img->vol);
+	if (rc == 0)
+		rc = volume_checkpoint(img->vol);
+	return rc < 0 ? err_set(e, rc, "discard what lies beyond: %s", strerror(-rc)) : 0;
+}
+
 static int resize(struct lsvd_image *img, uint64_t size, bool force, struct err *e)
 {
 	uint64_t old = lsvd_image_size(img);
-	int rc;
+	int rc = 0;
 
 	if (img->flags & LSVD_OPEN_READONLY)
 		return err_set(e, -EROFS, "the image is open read-only");
 	if (size == 0 || size % 512)
 		return err_set(e, -EINVAL, "the size must be a multiple of 512 bytes, and not 0");
 	if (size < old) {
-		bool mapped = mapped_beyond(img, size / 512);
-
-		if (mapped && !force)
-			return err_set(e, -EINVAL,
-				"there is data beyond %" PRIu64 " bytes; discard it, or force",
-				size);
-		rc = mapped && !MUTANT(SHRINK_KEEPS) ? lsvd_discard(img, old - size, size) : 0;
-		/* Discards of the past, too, must be in objects before the end moves: else what
-		 * they covered could come back with a larger size.  And the newest checkpoint has
-		 * nothing beyond the end. */
-		if (rc == 0)
-			rc = volume_drain_wait(img->vol);
-		if (rc == 0)
-			rc = volume_checkpoint(img->vol);
-		if (rc < 0)
-			return err_set(e, rc, "discard what lies beyond: %s", strerror(-rc));
+		/* No request reaches beyond the new end from now on. */
+		img->limit_bytes = size;
+		rc = shrink(img, size, old, force, e);
 	}
-	rc = volume_resize(img->vol, size / 512, e);
+	if (rc == 0)
+		rc = volume_resize(img->vol, size / 512, e);
+	img->limit_bytes = lsvd_image_size(img);
 	img->resolver.size_sectors = volume_size_sectors(img->vol);
 	return rc;
 }

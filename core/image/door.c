@@ -208,7 +208,11 @@ static void come_in(struct loop_task *t)
 	struct io_priv *p = container_of(t, struct io_priv, task);
 	struct lsvd_io *io = container_of((void *)p, struct lsvd_io, priv);
 
-	io_start(p->img, io);
+	/* Since it was posted the image may have shrunk. */
+	if (io->op != LSVD_FLUSH && io->offset_bytes + io->len_bytes > p->img->limit_bytes)
+		io_refuse(p->img, io, -EINVAL);
+	else
+		io_start(p->img, io);
 }
 
 static int submit(struct lsvd_image *img, struct lsvd_io *io, struct lsvd_queue *q)

@@ -173,6 +173,8 @@ int ctx_image_open(struct lsvd_ctx *ctx, struct store *s, const char *name, unsi
 	if (rc == 0)
 		rc = open_volume(img, e);
 	if (rc == 0)
+		img->limit_bytes = volume_size_sectors(img->vol) * 512;
+	if (rc == 0)
 		rc = start_ahead(img);
 	if (rc == 0 && img->cfg.trace_path[0]) {
 		expand_trace_path(img, path, sizeof(path));

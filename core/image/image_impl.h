@@ -67,6 +67,7 @@ struct lsvd_image {
 	unsigned flags;
 	struct config cfg;
 	bool closing;
+	uint64_t limit_bytes; /* requests end here: the size, or less while it is shrunk */
 	uint64_t in_flight;
 	struct part *free_parts;
 	struct part **slabs;
@@ -116,6 +117,8 @@ void door_complete(struct lsvd_ctx *ctx, struct lsvd_io *io);
 /* io.c */
 int io_check(const struct lsvd_image *img, const struct lsvd_io *io);
 void io_start(struct lsvd_image *img, struct lsvd_io *io);
+/* Complete it with this error, later. */
+void io_refuse(struct lsvd_image *img, struct lsvd_io *io, int status);
 int parts_init(struct lsvd_image *img) MUST_CHECK;
 void parts_fini(struct lsvd_image *img);
 

@@ -468,7 +468,7 @@ static void start_write(struct lsvd_image *img, struct lsvd_io *io, uint8_t kind
 
 int io_check(const struct lsvd_image *img, const struct lsvd_io *io)
 {
-	uint64_t size = volume_size_sectors(img->vol) * 512;
+	uint64_t size = img->limit_bytes;
 
 	if (img->closing)
 		return -ESHUTDOWN;
@@ -482,6 +482,19 @@ int io_check(const struct lsvd_image *img, const struct lsvd_io *io)
 	if (io->op <= LSVD_WRITE && iov_bytes(io->iov, io->iovcnt) < io->len_bytes)
 		return -EINVAL;
 	return 0;
+}
+
+void io_refuse(struct lsvd_image *img, struct lsvd_io *io, int status)
+{
+	struct io_priv *p = io_priv(io);
+
+	p->submit_ns = loop_now(img->ctx->loop);
+	p->status = status;
+	p->source = TRACE_SRC_NONE;
+	p->object = 0;
+	p->task = (struct loop_task){.run = complete_later};
+	img->in_flight++;
+	loop_defer(img->ctx->loop, &p->task);
 }
 
 void io_start(struct lsvd_image *img, struct lsvd_io *io)

@@ -308,3 +308,110 @@ TEST(an_image_is_rolled_back_and_forth)
 	model_check_all(e);
 	ie_free(e);
 }
+
+/* ---- sizes ---- */
+
+static void written_or_refused(struct lsvd_io *io)
+{
+	struct lane *l = io->user;
+
+	assert_true(io->status == 0 || io->status == -EINVAL);
+	l->n = 0;
+	l->f->busy--;
+}
+
+/* A write somewhere, through a lane that is free. */
+static void write_anywhere(struct flight *f, uint64_t sectors, uint64_t *rand)
+{
+	struct lane *l = f->lane;
+
+	while (f->busy == LANES)
+		lsvd_poll(f->e->ctx, -1);
+	while (l->n)
+		l++;
+	l->f = f;
+	l->lba = test_rand(rand) % (sectors / 8) * 8;
+	l->n = ++f->submitted;
+	model_fill(l->buf, l->lba, 8, l->n);
+	l->iov = (struct iovec){l->buf, sizeof(l->buf)};
+	l->io = (struct lsvd_io){.op = LSVD_WRITE,
+		.offset_bytes = l->lba * 512,
+		.len_bytes = sizeof(l->buf),
+		.iov = &l->iov,
+		.iovcnt = 1,
+		.cb = written_or_refused,
+		.user = l};
+	f->busy++;
+	if (lsvd_submit(f->e->img, &l->io) < 0) {
+		l->n = 0;
+		f->busy--;
+	}
+}
+
+static void nothing_in(struct image_env *e, uint64_t lba, uint64_t end)
+{
+	static uint8_t buf[1 << 20];
+
+	for (; lba < end; lba += sizeof(buf) / 512) {
+		assert_int_equal(lsvd_pread(e->img, buf, sizeof(buf), lba * 512), 0);
+		for (uint64_t s = 0; s < sizeof(buf) / 512; s++)
+			assert_int_equal(model_version(buf + s * 512, lba + s), 0);
+	}
+}
+
+/* Writers all over the image, and it shrinks and grows under them: of what was cut off nothing is
+ * there again, also of what was in flight. */
+TEST(a_size_changes_under_writers)
+{
+	struct image_env *e = ie_new("resized");
+	uint64_t full = e->size_bytes / 512, rand = test_seed() | 1;
+	struct flight f = {.e = e};
+
+	se_busy(e);
+	ie_open(e, LSVD_DRIVE_INLINE);
+	for (int round = 0; round < 6; round++) {
+		for (int i = 0; i < 200; i++)
+			write_anywhere(&f, full, &rand);
+		IE_OK(e, lsvd_image_resize(e->img, full * 256, true, e->why));
+		for (int i = 0; i < 50; i++)
+			write_anywhere(&f, full, &rand);
+		IE_OK(e, lsvd_image_resize(e->img, full * 512, false, e->why));
+		nothing_in(e, full / 2, full);
+	}
+	while (f.busy)
+		lsvd_poll(e->ctx, -1);
+	ie_close(e);
+	se_fsck(e, "vm");
+	ie_free(e);
+}
+
+/* Refused, nothing is cut; and a snapshot keeps what is. */
+TEST(a_snapshot_has_its_own_size)
+{
+	struct image_env *e = ie_new("sizes");
+	uint64_t size = e->size_bytes;
+	struct kept k;
+
+	se_busy(e);
+	ie_open(e, LSVD_DRIVE_INLINE);
+	model_churn(e, 400);
+	model_write(e, size / 512 - 8, 8);
+	IE_SAYS(e, lsvd_image_resize(e->img, size / 2, false, e->why), -EINVAL, "data beyond");
+	model_check_all(e);
+	k = se_take(e, "s");
+	IE_OK(e, lsvd_image_resize(e->img, size / 2, true, e->why));
+	se_check_kept(e, &k);
+	IE_OK(e, lsvd_image_resize(e->img, 2 * size, false, e->why));
+	se_check_kept(e, &k);
+	ie_close(e);
+	se_fsck(e, "vm");
+	ie_ctx(e, LSVD_DRIVE_INLINE);
+	se_check_kept(e, &k);
+	IE_OK(e, lsvd_snapshot_rollback(e->ctx, se_url(e, "vm@s"), e->why));
+	se_restore(e, &k);
+	ie_image(e, 0);
+	assert_int_equal(lsvd_image_size(e->img), size);
+	model_check_all(e);
+	free(k.version);
+	ie_free(e);
+}

@@ -81,7 +81,7 @@ static int apply_moved(struct volume *v, uint32_t slot, const struct object_exte
 int apply_extent(struct volume *v, uint32_t slot, const struct object_extent *x, bool moved)
 {
 	if (x->kind != EXTENT_DATA) {
-		checkpoint_touch(v, x->lba, x->len);
+		checkpoint_touch_removed(v, x->lba, x->len);
 		return extmap_remove(v->map, x->lba, x->len, lost, v);
 	}
 	if (moved)

@@ -44,6 +44,21 @@ void checkpoint_touch(struct volume *v, uint64_t lba, uint64_t len)
 	}
 }
 
+void checkpoint_touch_removed(struct volume *v, uint64_t lba, uint64_t len)
+{
+	struct ranges *rs = &v->ckpt->ranges;
+	uint64_t last = (lba + len - 1) / rs->sectors;
+
+	/* A discard of all of a large volume changes only what there is. */
+	for (uint64_t r = lba / rs->sectors; r <= last && r < rs->n; r++) {
+		if (ranges_is_void(rs, r))
+			continue;
+		if (rs->npending && ranges_bit(rs->pending, r))
+			tables_encode_range(v, r);
+		ranges_mark(rs, r, lba, len);
+	}
+}
+
 /* ---- starting ---- */
 
 void checkpoint_start(struct volume *v)

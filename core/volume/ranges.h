@@ -73,6 +73,15 @@ static inline bool ranges_bit(const uint64_t *map, uint64_t i)
 /* [lba, lba+len) of range r changes. */
 void ranges_mark(struct ranges *rs, uint64_t r, uint64_t lba, uint64_t len);
 
+/* Nothing was saved of range r, and nothing came since: it is empty. */
+static inline bool ranges_is_void(const struct ranges *rs, uint64_t r)
+{
+	const struct range *x = &rs->range[r];
+
+	return !x->halvings && !x->one.extents && !ranges_bit(rs->dirty, r) &&
+	       !ranges_bit(rs->pending, r);
+}
+
 /* What is dirty becomes pending; uneven ranges wholly. */
 void ranges_take_dirty(struct ranges *rs);
 

@@ -144,6 +144,8 @@ int checkpointer_new(struct volume *v);
 void checkpointer_free(struct volume *v);
 /* Before the map changes in [lba, lba+len). */
 void checkpoint_touch(struct volume *v, uint64_t lba, uint64_t len);
+/* The same when nothing is mapped there afterwards. */
+void checkpoint_touch_removed(struct volume *v, uint64_t lba, uint64_t len);
 void checkpoint_object_added(struct volume *v, uint32_t slot);
 /* died: the number of the object that took the last of it */
 void checkpoint_object_dead(struct volume *v, uint32_t slot, uint64_t died);
