@@ -15,6 +15,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* So many clean frames are kept at hand: the rate of the log times what it takes to touch more. */
+enum { CLEAN_MIN = 8 };
+
 uint32_t journal_frames(const struct journal *j)
 {
 	return j->nframes;
@@ -73,15 +76,23 @@ static void forget(struct journal *j, struct frame *f)
 	f->used = false;
 }
 
-/* Frames that were never touched get the memory that is ready by now. */
+/* Frames without memory get what is ready by now. */
 static void take_touched(struct journal *j)
 {
+	uint32_t i = 0;
 	void *mem;
 
 	if (loop_is_sim(j->loop))
 		return;
-	while (j->frames_made < j->nframes && (mem = prefault_take(j->memory)))
-		j->frames[j->frames_made++].mem = mem;
+	for (;; i++) {
+		while (i < j->frames_made && (j->frames[i].used || j->frames[i].mem))
+			i++;
+		if (i == j->nframes || !(mem = prefault_take(j->memory)))
+			return;
+		j->frames[i].mem = mem;
+		if (i == j->frames_made)
+			j->frames_made++;
+	}
 }
 
 static bool give_memory(struct journal *j, struct frame *f)
@@ -115,22 +126,28 @@ static bool rather(const struct journal *j, const struct frame *f, const struct 
 }
 
 /* A frame with memory that nobody uses; else a clean one; else one that has to be touched first;
- * else one whose contents must be read back later. */
+ * else one whose contents must be read back later.  When few clean ones are left, more are touched.
+ */
 static struct frame *find_frame(struct journal *j)
 {
-	struct frame *bare = NULL, *best = NULL;
+	struct frame *ready = NULL, *bare = NULL, *best = NULL;
+	uint32_t clean = 0;
 
-	take_touched(j);
 	for (uint32_t i = 0; i < j->frames_made; i++) {
 		struct frame *f = &j->frames[i];
 
-		if (!f->used && f->mem)
-			return f;
 		if (!f->used)
-			bare = f;
-		else if (evictable(j, f) && rather(j, f, best))
-			best = f;
+			*(f->mem ? &ready : &bare) = f;
+		else if (evictable(j, f)) {
+			clean += is_clean(j, f);
+			if (rather(j, f, best))
+				best = f;
+		}
 	}
+	if (clean < CLEAN_MIN)
+		take_touched(j);
+	if (ready)
+		return ready;
 	if (!best || !is_clean(j, best)) {
 		if (bare)
 			return bare;
