@@ -207,6 +207,9 @@ mutants:  ## break the code on purpose, one way at a time: a test must notice (M
 	@$(MAKE) --no-print-directory $(jobs) O=$(O)-mutants CFLAGS='-O2 -g -DLSVD_MUTANTS' WERROR= $(O)-mutants/test/test_sim
 	@ci/mutants $(O)-mutants $(MUTANTS)
 
+soak: unit  ## simulator, exhaustive cuts and fuzzers with new seeds for HOURS=1; what fails is made short
+	@O=$(O) ci/soak $(or $(HOURS),1)
+
 fuzz:  ## run every fuzzer for FUZZ_SECONDS=10
 	@command -v clang >/dev/null || { echo "make: no clang (packages clang libclang-rt-dev); the fuzzers are left out" >&2; exit 1; }
 	@$(MAKE) --no-print-directory $(jobs) O=$(O)-fuzz CC=clang CFLAGS='-O1 -g' SAN=-fsanitize=fuzzer-no-link,address WARN=-w fuzzers
@@ -266,6 +269,6 @@ help:  ## this list
 	@echo "make [TARGET] [O=build] [PREFIX=/usr/local] [DESTDIR=] [CI=1: warnings are errors] [V=1: show commands]"
 	@grep -hE '^[a-z_-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## */\t/' | sort | expand -t 16
 
-.PHONY: all engine fio-headers unit bench-micro fuzzers check test bench asan ubsan tsan mutants fuzz lint-includes lint fmt setup \
+.PHONY: all engine fio-headers unit bench-micro fuzzers check test bench asan ubsan tsan mutants soak fuzz lint-includes lint fmt setup \
         install uninstall clean help FORCE
 -include $(shell [ ! -d $(O) ] || find $(O) -name '*.d')

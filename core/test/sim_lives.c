@@ -14,7 +14,7 @@
 enum { LIVES_MAX = 5 };
 
 static struct world world;
-static struct plan_trail *trail;
+static struct plan_trail own_trail, *trail = &own_trail;
 
 void sim_set_trail(struct plan_trail *t)
 {
@@ -326,15 +326,15 @@ void sim_run(const struct plan *p)
 
 	workload_forget();
 	world_init(w, p);
+	w->trail = trail;
+	*trail = (struct plan_trail){0};
 	make_images(w);
 	world_at(w, 1002, 0);
 	lives = 1 + (unsigned)world_below(w, w->scale == TINY ? 3 : LIVES_MAX);
-	w->trail.lives = lives;
+	trail->lives = lives;
 	for (unsigned i = 0; i < lives; i++) {
 		world_at(w, 1003, i);
 		one_life(w, i, choose_steps(w));
-		if (trail)
-			*trail = w->trail;
 	}
 	life_before_last(w, lives);
 	last_life(w, lives + 1);

@@ -50,7 +50,7 @@ const char *plan_feature_name(enum feature f)
 
 /* ---- text ---- */
 
-static int parse_without(struct plan *p, char *list)
+static int parse_features(uint32_t *bits, char *list)
 {
 	char *rest = NULL;
 
@@ -61,7 +61,7 @@ static int parse_without(struct plan *p, char *list)
 			f++;
 		if (f == FEATURES)
 			return -EINVAL;
-		p->without |= 1u << f;
+		*bits |= 1u << f;
 	}
 	return 0;
 }
@@ -73,7 +73,9 @@ static int parse_word(struct plan *p, char *word)
 	unsigned life;
 
 	if (!strncmp(word, "no=", 3))
-		return parse_without(p, word + 3);
+		return parse_features(&p->without, word + 3);
+	if (!strncmp(word, "yes=", 4))
+		return parse_features(&p->always, word + 4);
 	if (sscanf(word, "cut=%u:%" SCNu64, &life, &at) == 2 && life < PLAN_LIVES) {
 		p->cuts |= (uint16_t)(1u << life);
 		p->cut[life] = at;
@@ -108,16 +110,20 @@ __attribute__((format(printf, 3, 4))) static void add(char *out, size_t len, con
 	va_end(ap);
 }
 
+static void add_features(char *out, size_t len, const char *what, uint32_t bits)
+{
+	for (unsigned f = 0; f < FEATURES; f++)
+		if (bits >> f & 1) {
+			add(out, len, "%s%s", what, names[f]);
+			what = ",";
+		}
+}
+
 void plan_text(const struct plan *p, char *out, size_t len)
 {
-	const char *sep = "no=";
-
 	out[0] = 0;
-	for (unsigned f = 0; f < FEATURES; f++)
-		if (!plan_has(p, f)) {
-			add(out, len, "%s%s", sep, names[f]);
-			sep = ",";
-		}
+	add_features(out, len, "no=", p->without);
+	add_features(out, len, *out ? " yes=" : "yes=", p->always);
 	for (unsigned i = 0; i < PLAN_LIVES; i++)
 		if (p->cuts >> i & 1)
 			add(out, len, "%scut=%u:%" PRIu64, *out ? " " : "", i, p->cut[i]);

@@ -8,8 +8,8 @@
  *
  *   no=store,rot cut=0:412 cut=1:0 skip=0:5-17 skip=1:0-199
  *
- * no: features left out; cut=LIFE:EVENTS: the life ends with a crash after so many events (0: it is
- * not cut); skip=LIFE:FROM-TO: steps left out.
+ * no: features left out; yes: features not left to chance; cut=LIFE:EVENTS: the life ends with a
+ * crash after so many events (0: it is not cut); skip=LIFE:FROM-TO: steps left out.
  */
 #ifndef LSVD_TEST_SIM_PLAN_H
 #define LSVD_TEST_SIM_PLAN_H

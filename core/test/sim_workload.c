@@ -459,7 +459,7 @@ void workload_run(struct world *w, unsigned steps)
 	for (unsigned i = 0; i < steps; i++) {
 		step++;
 		if (life < PLAN_LIVES)
-			w->trail.steps[life] = step;
+			w->trail->steps[life] = step;
 		if (plan_skips(&w->plan, life, step))
 			continue;
 		world_at(w, life, step);

@@ -196,7 +196,7 @@ static void stopped(void *arg)
 
 	if (w->armed) {
 		if (w->life < PLAN_LIVES)
-			w->trail.crashed_at[w->life] = loop_sim_events(w->loop);
+			w->trail->crashed_at[w->life] = loop_sim_events(w->loop);
 		world_power_fails(w, w->armed_process);
 		longjmp(w->crash, 1);
 	}

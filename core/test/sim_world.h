@@ -66,7 +66,7 @@ enum scale { TINY, SMALL, LARGE };
 
 struct world {
 	struct plan plan;
-	struct plan_trail trail;
+	struct plan_trail *trail;
 	uint64_t rng;
 	unsigned life, step;
 	enum scale scale;

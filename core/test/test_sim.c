@@ -6,6 +6,8 @@
  *   test_sim                  seeds 1 to 300 (SIM_SEEDS; from SIM_FIRST), then as many cuts
  *   test_sim -s SEED          one, in this process; SIM_VERBOSE=1 tells what happens; SIM_PLAN
  *                             leaves out some of it (sim_plan.h)
+ *   SIM_SHRINK=1 test_sim -s SEED survive
+ *                             looks for the shortest plan that still fails, and prints it
  *
  * A seed chooses its crashes; the cuts go through a few lives event by event: cut N is life N % 4,
  * cut after N / 4 events, and from 4096 on its recovery is cut, too.
@@ -14,6 +16,9 @@
 
 #include "test/sim_lives.h"
 #include "test/sim_runner.h"
+#include "test/sim_shrink.h"
+
+#include <inttypes.h>
 
 enum { CUT_LIVES = 4, CUT_EVENTS = 1024 };
 
@@ -52,8 +57,46 @@ static void run_cut(uint64_t n)
 	sim_run(&p);
 }
 
+/* ---- the shortest that fails ---- */
+
+static char last_words[400];
+
+static bool fails(struct shrinker *s, const struct plan *p, struct plan_trail *t)
+{
+	char what[sizeof(last_words)];
+	bool failed = runner_fails(p, t, what, sizeof(what));
+
+	(void)s;
+	if (failed)
+		memcpy(last_words, what, sizeof(what));
+	return failed;
+}
+
+static void shrink_seed(uint64_t seed)
+{
+	struct shrinker s = {
+		.fails = fails, .most = (unsigned)runner_number("SIM_SHRINK", 1) * 3000};
+	struct plan p = {.seed = seed};
+	char text[2000];
+
+	runner_plan(&p);
+	if (!shrink(&s, &p)) {
+		printf("seed %" PRIu64 " does not fail\n", seed);
+		return;
+	}
+	plan_text(&p, text, sizeof(text));
+	printf("after %u runs: %s\nreplay with: SIM_VERBOSE=1 SIM_PLAN='%s' test_sim -s %" PRIu64
+	       " survive\n",
+		s.runs, last_words, text, seed);
+	fail_msg("seed %" PRIu64 " fails", seed);
+}
+
 TEST(whole_images_survive_what_may_happen)
 {
+	if (test_seed_given() && getenv("SIM_SHRINK")) {
+		shrink_seed(test_seed());
+		return;
+	}
 	runner_run(run_seed, runner_number("SIM_FIRST", 1), runner_number("SIM_SEEDS", 300), 1,
 		"survive");
 }
