@@ -3,6 +3,7 @@
  * sim_admin.c - what happens to images now and then: resize, GC, drain, close and open again, made
  * and removed; a leg that dies; a writer that lost its images and goes on writing.
  */
+#include "test/sim_snap.h"
 #include "test/sim_vol.h"
 #include "test/sim_zombie.h"
 
@@ -107,7 +108,7 @@ static void remove_one(struct world *w)
 	struct vol *v = pick_closed(w, YES);
 
 	workload_finish(w);
-	if (!v || v->clean != CLEAN)
+	if (!v || v->clean != CLEAN || vol_has_clones(v))
 		return;
 	world_land_strays(w);
 	vol_remove(v);
@@ -150,6 +151,22 @@ static void leg_dies(struct world *w)
 		sim_disk_model(w->disk[leg])->error_per_million = 1000000;
 }
 
+static void keep(struct vol *v, uint64_t kind)
+{
+	bool clones = plan_has(&v->w->plan, F_CLONE) && !v->w->zombie.there;
+
+	if (kind < 46)
+		snap_make(v);
+	else if (kind < 48)
+		snaps_check(v);
+	else if (kind < 50)
+		snap_remove(v);
+	else if (kind < 54 && clones)
+		clone_make(v);
+	else if (kind >= 54 && clones)
+		clone_flatten(v);
+}
+
 void admin_step(struct world *w, uint64_t kind)
 {
 	const struct plan *p = &w->plan;
@@ -174,6 +191,8 @@ void admin_step(struct world *w, uint64_t kind)
 		remove_one(w);
 	else if (kind == 38 && !w->calm && plan_has(p, F_DIE))
 		leg_dies(w);
+	else if (kind >= 41 && kind < 56 && v && plan_has(p, F_SNAP) && !w->leg_dead)
+		keep(v, kind);
 	else if ((p->always >> F_ZOMBIE & 1 || (kind >= 39 && kind < 41)) &&
 		 plan_has(p, F_ZOMBIE) && !w->zombie.there)
 		zombie_rises(w);

@@ -3,6 +3,7 @@
 
 #include "image/image_impl.h"
 #include "test/sim_damage.h"
+#include "test/sim_snap.h"
 #include "test/sim_vol.h"
 #include "test/sim_zombie.h"
 
@@ -292,9 +293,11 @@ static void remove_all(struct world *w, unsigned life)
 		if (world_open_pool(w, why) < 0)
 			world_fail(w, "open pool: %s", why);
 	}
-	for (unsigned i = 0; i < w->nvols; i++)
-		if (w->vol[i].exists == YES)
-			vol_remove(&w->vol[i]);
+	/* A base goes after its clones. */
+	for (unsigned round = 0; round < WORLD_VOLS; round++)
+		for (unsigned i = 0; i < w->nvols; i++)
+			if (w->vol[i].exists == YES && !vol_has_clones(&w->vol[i]))
+				vol_remove(&w->vol[i]);
 	vols_check_names(w);
 	vols_check_pool(w, "after a removal");
 	crash_now(w, false);

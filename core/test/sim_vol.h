@@ -39,6 +39,10 @@ void vols_check_pool(struct world *w, const char *when);
 /* The store holds nothing of images that are not there. */
 void vols_check_names(struct world *w);
 
+/* A clone of v@s begins with what that was. */
+void vol_begin_clone(struct vol *c, const struct vol *v, const struct snap *s);
+bool vol_has_superblock(struct vol *v);
+
 /* Errors that are worth another try. */
 bool vol_transient(int rc);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "test/sim_workload.h"
 
+#include "test/sim_snap.h"
+
 #include "image/image_impl.h"
 #include "journal/journal_impl.h"
 #include "volume/checkpoint_impl.h"
@@ -513,6 +515,7 @@ void workload_settle(struct vol *v, struct lsvd_image *img)
 		world_fail(v->w, "%s: after the crash %s", v->name, v->o.why);
 	v->marks = 0;
 	v->told = v->told < v->o.n ? v->told : v->o.n;
+	snaps_settled(v);
 	world_log(v->w, "%s settled at piece %u", v->name, v->o.n);
 }
 

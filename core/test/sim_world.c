@@ -179,8 +179,11 @@ void world_init(struct world *w, const struct plan *p)
 
 void world_fini(struct world *w)
 {
-	for (unsigned i = 0; i < WORLD_VOLS; i++)
+	for (unsigned i = 0; i < WORLD_VOLS; i++) {
 		oracle_fini(&w->vol[i].o);
+		for (unsigned k = 0; k < VOL_SNAPS; k++)
+			free(w->vol[i].snap[k].frozen);
+	}
 	for (unsigned i = 0; i < WORLD_LEGS; i++)
 		sim_disk_free(w->disk[i]);
 	mem_objects_free(w->objects);

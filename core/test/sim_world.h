@@ -22,7 +22,7 @@
 
 #include <setjmp.h>
 
-enum { WORLD_LEGS = 2, WORLD_VOLS = 6, MARKS = 64 };
+enum { WORLD_LEGS = 2, WORLD_VOLS = 6, VOL_SNAPS = 3, MARKS = 64 };
 
 struct world;
 
@@ -34,6 +34,14 @@ enum exists { NO, YES, PERHAPS };
 struct mark {
 	uint32_t piece;
 	uint64_t record;
+};
+
+struct snap {
+	enum exists exists;
+	char name[8];
+	uint32_t lo, hi;  /* pieces that it holds, at least and at most */
+	uint32_t *frozen; /* stamps by sector, once it was read */
+	uint32_t sectors;
 };
 
 /* An image. */
@@ -49,6 +57,8 @@ struct vol {
 	uint32_t told;		 /* pieces that a record in the journal says are durable */
 	struct mark mark[MARKS]; /* a ring */
 	uint32_t first_mark, marks;
+	struct snap snap[VOL_SNAPS];
+	struct vol *parent;	/* it is a clone of */
 	struct lsvd_image *img; /* open for writing */
 };
 
