@@ -209,6 +209,13 @@ void clone_make(struct vol *v)
 			world_calm(w);
 	}
 	w->blocking = false;
+	/* Its removal, or its base's, was cut short: it is to be removed again. */
+	if (rc == -EBUSY) {
+		c->exists = NO;
+		c->parent = NULL;
+		w->nvols--;
+		return;
+	}
 	if (rc < 0)
 		world_fail(w, "clone %s of %s@%s: %s", c->name, v->name, s->name, e.msg);
 	c->exists = YES;
