@@ -28,7 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE_BYTES = 65536, SECTOR = 512, SIM_SECTOR = 512, CACHE_BYTES = 64 << 20 };
+enum { PAGE_BYTES = 16384, SECTOR = 512, SIM_SECTOR = 512, CACHE_BYTES = 64 << 20 };
 
 /* A completed write (or discard) that is not durable. */
 struct undo {
@@ -483,6 +483,48 @@ bool sim_disk_doubtful(const struct sim_disk *d)
 		if (u->doomed)
 			return true;
 	return false;
+}
+
+static void keep_some(struct sim_disk *d, uint64_t kept, unsigned n)
+{
+	uint8_t *decided = must(calloc(d->size_bytes / SECTOR / 8 + 1, 1));
+	uint64_t rand = 1;
+
+	for (struct undo *u = d->newest; u; u = u->older) {
+		n--;
+		/* undo_some() draws no lot for what is durable, or doomed. */
+		u->durable = kept >> (n < 63 ? n : 63) & 1;
+		u->doomed = !u->durable;
+		undo_some(d, u, decided, &rand);
+	}
+	while (d->oldest)
+		drop_oldest(d);
+	free(decided);
+}
+
+unsigned sim_disk_crash_kept(struct sim_disk *d, uint64_t kept)
+{
+	static const struct fate all = {.kind = ALL};
+	uint64_t rand = 1;
+	unsigned n = 0;
+
+	if (d->on) {
+		struct sim_dev *s = d->on;
+
+		for (struct bdev_req *r = s->active; r; r = r->next) {
+			loop_timer_cancel(s->d.loop, &r->timer);
+			if (r->op == BDEV_WRITE || r->op == BDEV_DISCARD)
+				write_from(d, r, all, &rand);
+		}
+		for (struct bdev_req *r = s->waiting; r; r = r->next)
+			if (r->op == BDEV_WRITE || r->op == BDEV_DISCARD)
+				write_from(d, r, all, &rand);
+		power_off(s);
+	}
+	for (struct undo *u = d->oldest; u; u = u->newer)
+		n++;
+	keep_some(d, kept, n);
+	return n;
 }
 
 void sim_disk_rot(struct sim_disk *d, uint64_t offset_bytes, unsigned bit)

@@ -42,6 +42,11 @@ int sim_disk_open(struct sim_disk *d, struct loop *l, struct bdev **out) MUST_CH
  */
 void sim_disk_crash(struct sim_disk *d, uint64_t s, bool process_only);
 
+/* The same, but not by lot: of the writes that are not durable, or in flight, number i in order of
+ * completion (0: the oldest; in flight: last) is there wholly or not at all, as bit i of `kept` says
+ * (from the 64th on: as bit 63).  Returns how many there were. */
+unsigned sim_disk_crash_kept(struct sim_disk *d, uint64_t kept);
+
 /* A flush failed since the last power failure, so some completed writes will be lost with the power:
  * what it says is not to be believed until then. */
 bool sim_disk_doubtful(const struct sim_disk *d);

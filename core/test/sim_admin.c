@@ -35,7 +35,7 @@ static void collect(struct vol *v)
 	workload_check(v->w, "gc", lsvd_image_gc(v->img, percent), NULL);
 }
 
-static void resize_to(struct vol *v, uint64_t size)
+void admin_resize(struct vol *v, uint64_t size)
 {
 	struct world *w = v->w;
 	uint64_t old = v->size_sectors;
@@ -70,7 +70,7 @@ static void resize(struct vol *v)
 	if (w->scale != TINY && world_chance(w, 30))
 		size = size / 2048 * 2048 + 2048;
 	if (size != v->size_sectors && size <= v->o.sectors)
-		resize_to(v, size);
+		admin_resize(v, size);
 }
 
 /* ---- images come and go ---- */

@@ -15,14 +15,24 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WORKERS_MAX = 64, PER_WORKER = 400, FAILURES = 8, CPU_SECONDS = 20 };
+enum { WORKERS_MAX = 64, FAILURES = 8 };
+
+unsigned runner_per_worker = 400, runner_cpu_seconds = 20;
 
 struct shared {
-	_Atomic uint64_t next, done;
+	_Atomic uint64_t next, done, states;
 	uint64_t end, step, running[WORKERS_MAX];
 	bool busy[WORKERS_MAX];
 	void (*run)(uint64_t number);
 };
+
+static struct shared *current;
+
+void runner_count(uint64_t states)
+{
+	if (current)
+		atomic_fetch_add(&current->states, states);
+}
 
 static void hangs(int sig)
 {
@@ -37,7 +47,7 @@ static void hangs(int sig)
 /* It dies at once and alone, whatever cmocka would do. */
 static void limit(void)
 {
-	struct itimerval t = {.it_value.tv_sec = CPU_SECONDS};
+	struct itimerval t = {.it_value.tv_sec = runner_cpu_seconds};
 
 	signal(SIGSEGV, SIG_DFL);
 	signal(SIGBUS, SIG_DFL);
@@ -51,7 +61,7 @@ static void limit(void)
 
 static void work(struct shared *s, unsigned me)
 {
-	for (int i = 0; i < PER_WORKER; i++) {
+	for (unsigned i = 0; i < runner_per_worker; i++) {
 		uint64_t number = atomic_fetch_add(&s->next, s->step);
 
 		if (number >= s->end)
@@ -104,8 +114,9 @@ static unsigned run_workers(struct shared *s, unsigned workers, const char *test
 		assert_true(i < workers);
 		if (s->busy[i]) {
 			failures++;
-			printf("FAILED: replay with: test_sim -s %" PRIu64 " %s\n", s->running[i],
-				test);
+			printf("FAILED: replay with: %s -s %" PRIu64 " %s\n",
+				strcmp(test, "exhaust") ? "test_sim" : "test_sim_exhaust",
+				s->running[i], test);
 		}
 		running--;
 		if (failures >= most)
@@ -158,6 +169,7 @@ void runner_run(void (*run)(uint64_t), uint64_t first, uint64_t n, uint64_t step
 	s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(s, MAP_FAILED);
 	s->run = run;
+	current = s;
 	s->step = step;
 	s->end = first + n * step;
 	atomic_store(&s->next, first);
@@ -165,6 +177,10 @@ void runner_run(void (*run)(uint64_t), uint64_t first, uint64_t n, uint64_t step
 	took = now() - began;
 	printf("%" PRIu64 " of %" PRIu64 " passed, %.0f a second\n", atomic_load(&s->done), n,
 		(double)atomic_load(&s->done) / (took > 0.001 ? took : 0.001));
+	if (s->states)
+		printf("%" PRIu64 " states, %.0f a second\n", atomic_load(&s->states),
+			(double)atomic_load(&s->states) / (took > 0.001 ? took : 0.001));
+	current = NULL;
 	munmap(s, sizeof(*s));
 	assert_int_equal(failures, 0);
 }

@@ -14,6 +14,12 @@
 void runner_run(
 	void (*run)(uint64_t number), uint64_t first, uint64_t n, uint64_t step, const char *test);
 
+/* Schedules a process runs before it is replaced, and seconds of CPU for each. */
+extern unsigned runner_per_worker, runner_cpu_seconds;
+
+/* Within a schedule: so many states were looked at.  The sum is printed. */
+void runner_count(uint64_t states);
+
 /* SIM_PLAN from the environment. */
 void runner_plan(struct plan *p);
 

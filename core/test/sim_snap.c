@@ -76,7 +76,7 @@ static void check(struct vol *v, struct snap *s)
 	struct world *w = v->w;
 	struct lsvd_image *img;
 	char why[LSVD_ERR_MAX] = "";
-	uint64_t was = v->size_sectors;
+	uint32_t sectors;
 	int rc = try_open(v, s, &img, why);
 
 	if (rc == -ENOENT && s->exists == PERHAPS) {
@@ -86,10 +86,9 @@ static void check(struct vol *v, struct snap *s)
 	if (rc < 0)
 		world_fail(w, "open %s@%s: %s", v->name, s->name, why);
 	s->exists = YES;
-	v->size_sectors = lsvd_image_size(img) / 512;
+	sectors = (uint32_t)(lsvd_image_size(img) / 512);
 	if (workload_look(v, img, w->disk_errors))
-		judge(v, s, (uint32_t)v->size_sectors);
-	v->size_sectors = was;
+		judge(v, s, sectors);
 	w->blocking = true;
 	if (lsvd_image_close(img, why) < 0)
 		world_fail(w, "close %s@%s: %s", v->name, s->name, why);

@@ -29,6 +29,8 @@ static uint64_t choose_size(struct world *w)
 {
 	uint64_t size;
 
+	if (w->fixed_size)
+		return w->fixed_size;
 	if (w->scale == TINY)
 		return world_between(w, 64, world_chance(w, 70) ? 512 : 1024);
 	size = 2048 * world_between(w, 1, w->scale == LARGE && world_chance(w, 40) ? 12 : 3);

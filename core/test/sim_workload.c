@@ -473,15 +473,25 @@ void workload_run(struct world *w, unsigned steps)
 
 /* ---- looking at all of it ---- */
 
+static void check_size(struct vol *v, const struct lsvd_image *img)
+{
+	uint64_t size = lsvd_image_size(img) / SECTOR;
+
+	if (size != v->size_sectors && size != v->other_size)
+		world_fail(v->w,
+			"%s: the size is %" PRIu64 " sectors; %" PRIu64 " or %" PRIu64 " expected",
+			v->name, size, v->size_sectors, v->other_size);
+}
+
 bool workload_look(struct vol *v, struct lsvd_image *img, bool bad_ok)
 {
 	struct world *w = v->w;
 	uint64_t size = lsvd_image_size(img) / SECTOR;
 
-	if (size != v->size_sectors && size != v->other_size)
-		world_fail(w,
-			"%s: the size is %" PRIu64 " sectors; %" PRIu64 " or %" PRIu64 " expected",
-			v->name, size, v->size_sectors, v->other_size);
+	if (!img->snapshot[0])
+		check_size(v, img);
+	if (size > v->o.sectors)
+		world_fail(w, "%s has %" PRIu64 " sectors", v->name, size);
 	look_failed = 0;
 	last_done_ns = loop_now(w->loop);
 	for (uint32_t lba = 0; lba < size; lba += SETTLE_SECTORS) {

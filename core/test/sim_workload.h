@@ -53,5 +53,6 @@ struct vol *workload_pick(struct world *w);
 
 /* sim_admin.c: one of the rarer things a step may do; `kind` is from 0 to 999. */
 void admin_step(struct world *w, uint64_t kind);
+void admin_resize(struct vol *v, uint64_t sectors);
 
 #endif

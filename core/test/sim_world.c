@@ -324,8 +324,12 @@ void world_power_fails(struct world *w, bool process_only)
 		process_only ? "process" : "machine", loop_sim_events(w->loop),
 		w->blocking ? ", in a blocking call" : "");
 	strand(w, w->store);
-	for (unsigned i = 0; i < w->legs; i++)
-		sim_disk_crash(w->disk[i], world_rand(w), process_only);
+	for (unsigned i = 0; i < w->legs; i++) {
+		if (w->choose_kept)
+			w->undecided = sim_disk_crash_kept(w->disk[i], w->kept);
+		else
+			sim_disk_crash(w->disk[i], world_rand(w), process_only);
+	}
 	if (w->zombie.there)
 		zombie_dies(w, process_only);
 	loop_sim_crash(w->loop);

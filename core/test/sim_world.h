@@ -112,6 +112,10 @@ struct world {
 	uint64_t time_ns; /* of the last power-off */
 	bool blocking;	  /* in a call that a crash cannot unwind */
 	bool armed, armed_process;
+	bool choose_kept; /* a machine crash keeps these writes, not some by lot */
+	uint64_t kept;
+	unsigned undecided;  /* how many there were */
+	uint64_t fixed_size; /* sectors of a new image; 0: by lot */
 	jmp_buf crash;
 	struct stray *strays;
 

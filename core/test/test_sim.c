@@ -15,6 +15,7 @@
 #include "test/test.h"
 
 #include "test/sim_lives.h"
+#include "test/sim_memory.h"
 #include "test/sim_runner.h"
 #include "test/sim_shrink.h"
 

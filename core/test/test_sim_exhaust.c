@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * test_sim_exhaust.c - every short script, cut everywhere (exhaust.h).
+ *
+ * Scripts of one and two operations, and EXHAUST_SCRIPTS (default: a few; "all" in a soak) of
+ * three, beginning with number EXHAUST_FIRST.  One of EXHAUST_NESTED (default 400) cuts is cut
+ * again at every event of the opening.
+ */
+#include "test/test.h"
+
+#include "test/exhaust.h"
+#include "test/sim_memory.h"
+#include "test/sim_runner.h"
+
+#include <inttypes.h>
+
+static void run_script(uint64_t number)
+{
+	runner_count(exhaust_run(number, (unsigned)runner_number("EXHAUST_NESTED", 400)));
+}
+
+static void run_all(uint64_t first, uint64_t n, uint64_t step)
+{
+	runner_per_worker = 1;
+	runner_cpu_seconds = 3600;
+	runner_run(run_script, first, n, step, "exhaust");
+}
+
+TEST(every_script_of_one_operation_exhausted)
+{
+	run_all(0, exhaust_scripts(1), 1);
+}
+
+/* In `make check`, some of them. */
+TEST(every_script_of_two_operations_exhausted)
+{
+	uint64_t n = exhaust_scripts(2) - exhaust_scripts(1);
+	uint64_t some = runner_number("SIM_SEEDS", 0) ? n : 4;
+
+	if (!test_seed_given())
+		run_all(exhaust_scripts(1) + (some < n ? test_seed() % 11 : 0), some, n / some);
+}
+
+TEST(scripts_of_three_operations_exhausted)
+{
+	uint64_t all = exhaust_scripts(3) - exhaust_scripts(2);
+	uint64_t n = runner_number("EXHAUST_SCRIPTS", runner_number("SIM_SEEDS", 0) / 2500);
+	uint64_t first = runner_number("EXHAUST_FIRST", 0) % all;
+
+	if (n > all)
+		n = all;
+	if (n && !test_seed_given())
+		run_all(exhaust_scripts(2) + first % (all / n), n, all / n);
+}
+
+TEST(scripts_have_names)
+{
+	char name[64];
+
+	exhaust_name(0, name);
+	assert_string_equal(name, "write-512");
+	exhaust_name(exhaust_scripts(1), name);
+	assert_string_equal(name, "write-512 write-512");
+	exhaust_name(exhaust_scripts(3) - 1, name);
+	assert_string_equal(name, "close close close");
+	assert_int_equal(exhaust_scripts(3), 12 + 144 + 1728);
+}
