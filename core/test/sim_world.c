@@ -107,7 +107,7 @@ static void choose_config(struct world *w)
 	set(w, "gc.stop", "%u", (unsigned)world_between(w, start, 95));
 	set(w, "gc.plug", "%u", world_chance(w, 50) ? 0 : 512u << world_below(w, 8));
 	set(w, "cache.enabled", world_may(w, F_CACHE, 80) ? "true" : "false");
-	set(w, "cache.chunk", "%uK", 4u << world_below(w, 5));
+	set(w, "cache.chunk", "%uK", (tiny ? 16u : 4u) << world_below(w, tiny ? 3 : 5));
 	set(w, "readahead.max", "%uK", world_may(w, F_AHEAD, 50) ? 256 : 0);
 	set(w, "store.retry_ms", "%u", 1u << world_below(w, 7));
 	w->durable_store = world_chance(w, 15);
