@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SIZE = 2304, LENGTH_MAX = 3, AFTER_EVENTS = 24, MASKS_MAX = 200 };
+enum { SIZE = 2304, LENGTH_MAX = 3, AFTER_EVENTS = 24, MASKS_MAX = 8 };
 
 enum op {
 	WRITE_512,
@@ -295,7 +295,8 @@ static unsigned choices(unsigned n, uint64_t kept[MASKS_MAX])
 	}
 	kept[k++] = 0;
 	kept[k++] = ~0ull;
-	for (unsigned i = 0; i < n && i < 64 && k + 2 <= MASKS_MAX; i++) {
+	/* Of the newest few, each alone, and all but each. */
+	for (unsigned i = n < 63 ? n : 63; i-- > 0 && k + 2 <= MASKS_MAX;) {
 		kept[k++] = 1ull << i;
 		kept[k++] = ~(1ull << i);
 	}

@@ -5,8 +5,9 @@
  * A script is one to three of the operations below.  It runs once uncut, to count the loop's events
  * from its beginning until some time after its end; then once for every event, and every choice of
  * the writes that were not durable then (all choices of up to EXHAUST_BITS writes; beyond that all,
- * none, each alone, all but each): the image is opened again, judged, used.  For some of these the
- * opening is cut, too, with all and with none of the undecided writes kept, and done once more.
+ * none, and of the newest three each alone, and all but each): the image is opened again, judged,
+ * used.  For some of these the opening is cut, too, with all and with none of the undecided writes
+ * kept, and done once more.
  */
 #ifndef LSVD_TEST_EXHAUST_H
 #define LSVD_TEST_EXHAUST_H
