@@ -6,6 +6,7 @@
 #include "store/store.h"
 #include "sys/loop_sim.h"
 #include "volume/bulk.h"
+#include "volume/clone.h"
 #include "volume/volume.h"
 
 #include <errno.h>
@@ -108,6 +109,32 @@ static void copy_object(struct env *e, const char *from, const char *to)
 	assert_true(n > 0);
 	iov.iov_len = put.len_bytes = (uint64_t)n;
 	assert_int_equal(store_wait(e->raw, &put), 0);
+}
+
+/* Whatever a clone's making says: a clone that is there is on its base's list. */
+TEST(a_clone_that_was_made_all_the_same_protects_its_base)
+{
+	unsigned there = 0;
+
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		struct err err = {.msg = ""};
+		struct env e;
+		int rc;
+
+		begin(&e, seed);
+		assert_int_equal(make(&e, "vol"), 0);
+		e.rules->fail_after_ppm[STORE_SWAP] = 400000;
+		rc = volume_clone(e.store, "vol", NULL, "clone", &err);
+		e.rules->fail_after_ppm[STORE_SWAP] = 0;
+		if (look(&e, "clone") == 0) {
+			there++;
+			assert_int_equal(volume_remove(e.store, NULL, "vol", &err), -EBUSY);
+		} else {
+			assert_true(rc < 0);
+		}
+		end(&e);
+	}
+	assert_true(there > 5);
 }
 
 TEST(an_image_closed_in_order_ends_where_it_was_closed)

@@ -559,6 +559,17 @@ static int find_snapshot(struct store *s, const char *base, const char *snapshot
 	return 0;
 }
 
+/* A superblock whose writing seemed to fail may be there all the same. */
+static bool created_after_all(struct store *s, const char *name, const uint8_t uuid[16])
+{
+	struct superblock *sb = calloc(1, sizeof(*sb));
+	bool ours = sb && volume_read_superblock(s, name, sb, NULL, NULL) == 0 &&
+		    !memcmp(sb->uuid, uuid, 16);
+
+	free(sb);
+	return ours;
+}
+
 /* Entered in the list: is what it builds on still there?  Then it can stay, and the clone appears.
  */
 static int appear(struct change *x, struct superblock *sb, const struct superblock_snapshot *snap,
@@ -574,6 +585,8 @@ static int appear(struct change *x, struct superblock *sb, const struct superblo
 	if (rc == 0) {
 		derive(clone, sb, x->name, snap, x->entry.uuid, loop_wall(x->s->loop));
 		rc = superblock_create(x->s, x->entry.name, clone, e);
+		if (rc < 0 && created_after_all(x->s, x->entry.name, x->entry.uuid))
+			rc = 0;
 	}
 	if (rc == 0) {
 		x->what = make_ready;
@@ -611,7 +624,8 @@ static int make(struct store *s, const char *base, const char *snapshot, const c
 	rc = change(&x, e);
 	if (rc == 0)
 		rc = appear(&x, sb, &snap, clone, e);
-	if (rc < 0 && rc != -ESTALE) {
+	/* Not while it may be there: nothing would keep its base from being removed. */
+	if (rc < 0 && rc != -ESTALE && !clones_exists(s, &x.entry, sb->uuid)) {
 		x.what = leave;
 		if (change(&x, &ignored) < 0)
 			return rc; /* an entry without a clone; a later removal takes it out */
