@@ -104,6 +104,7 @@ static void attack_object(
 {
 	char twin[STORE_NAME_MAX], other[STORE_NAME_MAX];
 	size_t other_len;
+	uint8_t byte;
 
 	for (uint64_t at = draw(step()); at < header; at = next_byte(at, fields))
 		flip_object(v, name, at);
@@ -121,7 +122,8 @@ static void attack_object(
 		trial(v, &d, 0);
 	}
 	snprintf(twin, sizeof(twin), "w%s", name + 1);
-	replace_object(v, name, twin);
+	if (victim_get(v, twin, &byte, 1)) /* else it would be a lost one */
+		replace_object(v, name, twin);
 	for (unsigned n = 0; victim_object(v, "v/", n, other, &other_len); n++)
 		if (strcmp(other, name) && (step() == 1 || draw(8) == 0))
 			replace_object(v, name, other);
