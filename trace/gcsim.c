@@ -64,7 +64,8 @@ static int prepare_config(struct gcsim *g, const struct gcsim_options *opt, stru
 		rc = lsvd_config_set(opt->cfg, "trace.path", "", e->msg);
 	if (rc == 0)
 		rc = config_resolve(opt->cfg, "mem:gcsim", &c, e);
-	g->object_bytes = c.object_bytes;
+	if (rc == 0)
+		g->object_bytes = c.object_bytes;
 	return rc;
 }
 
