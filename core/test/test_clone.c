@@ -22,7 +22,7 @@ static void clone_to(struct image_env *e, const char *base, const char *name)
 TEST(a_clone_is_what_its_base_was)
 {
 	struct image_env *e = ie_new("clone");
-	struct kept base, snap, clone;
+	struct kept base, snap, clone = {0};
 	unsigned objects;
 
 	se_busy(e);
@@ -39,6 +39,7 @@ TEST(a_clone_is_what_its_base_was)
 	for (int i = 0; i < 3; i++) {
 		model_churn(e, 500);
 		model_check_all(e);
+		free(clone.version);
 		clone = se_keep(e, "");
 		ie_close(e);
 		se_fsck(e, "c");

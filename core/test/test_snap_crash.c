@@ -210,7 +210,7 @@ static void at_each_step(struct image_env *e, operation *op, void (*check)(struc
 	bool all = getenv("SNAP_CRASH_ALL"), over = false;
 
 	for (unsigned at = 1; at < STEPS_MAX && !over;
-		at += all ? 1 : 1 + (unsigned)(test_rand(&rand) % 6)) {
+		at += all ? 1 : 1 + (unsigned)(test_rand(&rand) % 12)) {
 		for (int after = 0; after < 2; after++) {
 			over = run(e, op, at, after);
 			ie_ctx(e, LSVD_DRIVE_INLINE);
