@@ -258,10 +258,11 @@ static void read_cached(struct gc_read *r, const struct piece *p, uint8_t *buf)
 /* Is the object that a piece is of still in its slot? */
 static bool piece_exists(const struct collector *c, const struct piece *p)
 {
-	const struct gc_plug *x = &c->plug[p->source - VICTIMS_MAX];
+	const struct gc_plug *x;
 
 	if (p->source < VICTIMS_MAX)
 		return gc_still_there(c, &c->source[p->source]);
+	x = &c->plug[p->source - VICTIMS_MAX];
 	return objmap_find(c->v->objects, x->seq) == x->slot;
 }
 
