@@ -316,7 +316,7 @@ static void make_images(struct world *w)
 		struct vol *v = &w->vol[i];
 
 		v->w = w;
-		snprintf(v->name, sizeof(v->name), "v%u", i);
+		snprintf(v->name, sizeof(v->name), "v%u", i % 100);
 		vol_create(v, world_may(w, F_BASE, 15));
 	}
 	world_shutdown(w);
