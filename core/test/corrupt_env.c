@@ -213,6 +213,7 @@ struct machine {
 	struct lsvd_ctx *ctx;
 	struct lsvd_image *img;
 	struct err e;
+	struct bdev *leg[2]; /* a death leaves them open */
 };
 
 static const struct damage no_damage;
@@ -251,12 +252,11 @@ static void machine_init(struct machine *m)
 static int machine_open(struct machine *m, uint8_t *const *pool, unsigned legs)
 {
 	struct lsvd_config *cfg = config();
-	struct bdev *leg[2];
 	int rc;
 
 	for (unsigned i = 0; i < legs; i++)
-		leg[i] = dev_new(m->loop, pool[i]);
-	rc = ctx_open_on(m->loop, cfg, leg, legs, &m->ctx, &m->e);
+		m->leg[i] = dev_new(m->loop, pool[i]);
+	rc = ctx_open_on(m->loop, cfg, m->leg, legs, &m->ctx, &m->e);
 	lsvd_config_free(cfg);
 	return rc;
 }
@@ -277,6 +277,9 @@ static void machine_dies(struct machine *m)
 	loop_sim_crash(m->loop);
 	ctx_drop(m->ctx);
 	m->ctx = NULL;
+	for (unsigned i = 0; i < 2; i++)
+		if (m->leg[i])
+			dev_close(m->leg[i]);
 	machine_close(m);
 }
 
