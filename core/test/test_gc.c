@@ -134,7 +134,8 @@ TEST(holes_are_plugged_when_that_is_cheap)
 	assert_true(info_of(e).extents < info_of(plain).extents - 10);
 	assert_true(ie_stats(e).gc_bytes > ie_stats(plain).gc_bytes);
 	assert_true(ie_stats(e).gc_bytes * 3 <= ie_stats(plain).gc_bytes * 4);
-	assert_int_equal(ie_stats(e).gets, OBJECTS);
+	/* One for each victim's data; when a header comes late, its object is asked for twice. */
+	assert_in_range(ie_stats(e).gets, OBJECTS, 2 * OBJECTS);
 	model_check_all(e);
 	ie_free(plain);
 	ie_free(e);
