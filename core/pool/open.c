@@ -254,7 +254,8 @@ static bool record_behind(const uint8_t *block, uint64_t place, struct record_he
 
 /* No leg has a valid header.  When a journal's record follows it, the header was damaged, and the
  * record tells what matters of it; where it belongs in the order, place_rescued() finds out.  A
- * valid header of another pool is left from an earlier life of the device. */
+ * valid header of another pool is left from an earlier life of the device, and zeroes were written
+ * over what a leg should forget. */
 static void rescue(struct scan *sc, uint32_t i, uint32_t index)
 {
 	struct pool *p = sc->p;
@@ -265,7 +266,8 @@ static void rescue(struct scan *sc, uint32_t i, uint32_t index)
 		struct segment_header ours = {.role = SEGMENT_JOURNAL};
 		struct record_header h;
 
-		if (!sc->st[leg].in_sync || of_another_pool(p, block, index) ||
+		if (!sc->st[leg].in_sync || block_is_zero(block, POOL_BLOCK) ||
+			of_another_pool(p, block, index) ||
 			!record_behind(block + POOL_BLOCK, place, &h))
 			continue;
 		memcpy(ours.owner, h.uuid, 16);

@@ -90,26 +90,35 @@ static void check(struct world *w, const char *what, int rc)
 	workload_check(w, what, rc, NULL);
 }
 
+/* As far as the volume goes: it may have been shrunk. */
+static void one(struct vol *v, enum lsvd_op op, uint32_t lba, uint32_t len)
+{
+	uint32_t size = (uint32_t)v->size_sectors;
+
+	if (lba < size)
+		workload_one(v, op, lba, len < size - lba ? len : size - lba, 0);
+}
+
 static void run_op(struct vol *v, enum op op)
 {
 	switch (op) {
 	case WRITE_512:
-		workload_one(v, LSVD_WRITE, 13, 1, 0);
+		one(v, LSVD_WRITE, 13, 1);
 		break;
 	case WRITE_4K:
-		workload_one(v, LSVD_WRITE, 64, 8, 0);
+		one(v, LSVD_WRITE, 64, 8);
 		break;
 	case WRITE_1M:
-		workload_one(v, LSVD_WRITE, 0, 2048, 0);
+		one(v, LSVD_WRITE, 0, 2048);
 		break;
 	case OVERWRITE:
-		workload_one(v, LSVD_WRITE, 10, 60, 0);
+		one(v, LSVD_WRITE, 10, 60);
 		break;
 	case FLUSH:
 		workload_one(v, LSVD_FLUSH, 0, 0, 0);
 		break;
 	case DISCARD:
-		workload_one(v, LSVD_DISCARD, 12, 56, 0);
+		one(v, LSVD_DISCARD, 12, 56);
 		break;
 	case SNAPSHOT:
 		snap_make(v);

@@ -213,7 +213,10 @@ void vol_open(struct vol *v)
 	world_log(w, "%s is open after %" PRIu64 " events", v->name, loop_sim_events(w->loop));
 	workload_settle(v, v->img);
 	/* Replay makes durable what it found. */
-	v->o.flushed = v->o.n;
+	/* After a flush that failed the disk keeps nothing more, whatever it says, until its power
+	 * is gone; who opens the image next cannot know. */
+	if (!world_doubtful(v->w))
+		v->o.flushed = v->o.n;
 	set_disk_errors(w, w->disk_model.error_per_million);
 	if (loop_sim_events(w->loop) - events > OPEN_EVENTS_MAX)
 		world_fail(w, "opening took %" PRIu64 " events", loop_sim_events(w->loop) - events);

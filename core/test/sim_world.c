@@ -333,9 +333,21 @@ void world_power_fails(struct world *w, bool process_only)
 	if (w->zombie.there)
 		zombie_dies(w, process_only);
 	loop_sim_crash(w->loop);
-	for (unsigned i = 0; i < WORLD_VOLS; i++)
+	for (unsigned i = 0; i < WORLD_VOLS; i++) {
 		if (w->vol[i].exists)
 			oracle_crashed(&w->vol[i].o, process_only ? LOST_PROCESS : LOST_MACHINE);
+		/* The record that told may be gone. */
+		if (!process_only)
+			w->vol[i].told = 0;
+	}
+}
+
+bool world_doubtful(const struct world *w)
+{
+	for (unsigned i = 0; i < w->legs; i++)
+		if (sim_disk_doubtful(w->disk[i]))
+			return true;
+	return false;
 }
 
 void world_crash(struct world *w, bool process_only)

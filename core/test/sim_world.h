@@ -156,6 +156,8 @@ int world_open_image(struct vol *v, unsigned flags, struct lsvd_image **img, cha
 void world_shutdown(struct world *w);
 /* Now; the first half of it, while requests on the stack are still there; the second half. */
 void world_crash(struct world *w, bool process_only);
+/* Has a disk failed a flush, and still its power? */
+bool world_doubtful(const struct world *w);
 void world_power_fails(struct world *w, bool process_only);
 void world_crashed(struct world *w);
 /* Crash, and longjmp to w->crash for world_crashed(), after so many more events; 0: never. */

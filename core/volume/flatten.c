@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PROFILE_TRIES = 5 };
 enum { FLAT_READS = 8, FLAT_PIECES = 4096, CRC_ALL = 1 << 20 };
 
 struct flat_read {
@@ -215,18 +216,30 @@ static int copy_profile(struct volume *v, struct err *e)
 	snprintf(from, sizeof(from), "%s/profile", v->sb->base[v->sb->profile_base - 1].name);
 	snprintf(to, sizeof(to), "%s/profile", v->name);
 	n = store_wait(v->store, &r);
+	for (int tries = 1; n < 0 && volume_worth_retrying(n) && tries < PROFILE_TRIES; tries++) {
+		if (e)
+			e->msg[0] = 0;
+		n = store_wait(v->store, &r);
+	}
 	if (n >= 0 && (uint64_t)n != len)
 		n = err_set(e, -EUCLEAN, "the base's boot profile is cut off");
-	if (n >= 0) {
+	for (int tries = 0; n >= 0 && tries < PROFILE_TRIES; tries++) {
+		int64_t rc;
+
 		r = (struct store_req){.op = STORE_PUT,
 			.name = to,
 			.iov = &iov,
 			.iovcnt = 1,
 			.len_bytes = len,
 			.err = e};
-		n = store_wait(v->store, &r);
-		/* From an attempt that was cut short. */
-		n = n == -EEXIST ? 0 : n;
+		if (e)
+			e->msg[0] = 0;
+		rc = store_wait(v->store, &r);
+		/* From an attempt that was cut short, or timed out after all was done. */
+		if (rc >= 0 || rc == -EEXIST)
+			break;
+		if (!volume_worth_retrying(rc) || tries + 1 == PROFILE_TRIES)
+			n = rc;
 	}
 	free(buf);
 	return n < 0 ? err_wrap(e, (int)n, "copy boot profile") : 0;
