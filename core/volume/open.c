@@ -99,8 +99,8 @@ int volume_check_absent(struct store *s, const char *name, struct err *e)
 	return err_set(e, -EEXIST, "image '%s' exists already in '%s'", name, s->url);
 }
 
-/* What a removal or a bulk load that was cut short left under this name.  Under the lock, for a bulk
- * load may be at work, or just have ended. */
+/* What a removal or a bulk load that was cut short left under this name.  Under the lock, for a
+ * bulk load may be at work, or just have ended. */
 int volume_purge(struct store *s, const char *name, struct err *e)
 {
 	int rc = volume_check_absent(s, name, e);
@@ -508,9 +508,10 @@ static int open_once(const struct volume_params *p, struct volume **out, bool *a
 	v->objects = objmap_new();
 	apply_init(v);
 	rc = v->sb && v->map && v->objects ? open_in_steps(v, p->snapshot, e) : -ENOMEM;
-	/* A snapshot stays what it is. */
-	*again =
-		p->flags & VOLUME_READONLY && v->tag[0] && !(rc == 0 && p->snapshot) && moved_on(v);
+	/* A snapshot stays what it is.  A writer meets this beside one that has lost the image and
+	 * does not know it yet; it has changed nothing so far. */
+	*again = (p->flags & VOLUME_READONLY || rc == -ENOENT) && v->tag[0] &&
+		 !(rc == 0 && p->snapshot) && moved_on(v);
 	if (rc < 0) {
 		free_volume(v);
 		return rc;
