@@ -199,9 +199,10 @@ static int slices(uint64_t warm_mib, unsigned n, unsigned slice_ms, char *why)
 		bool traced = d.trace && i % 2;
 		struct counts before, after;
 
-		count_now(&before);
+		/* Starting costs once (a thread, memory touched); recording costs per request. */
 		if (traced)
 			rc = lsvd_image_trace(d.img, d.trace, why);
+		count_now(&before);
 		if (rc == 0)
 			rc = run_until(before.wall_ns + slice_ms * 1000000ull, UINT64_MAX);
 		if (rc == 0 && traced)
