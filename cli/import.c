@@ -125,7 +125,7 @@ static int open_sink(const struct copy_args *a, uint64_t size, struct sink *k, s
 	k->scratch = malloc(COPY_PIECE);
 	rc = k->scratch ? loop_uring_new(256, &k->loop, e) : -ENOMEM;
 	if (rc == 0)
-		rc = store_open(k->loop, store_url, STORE_CREATE, &k->store, e);
+		rc = store_open(k->loop, store_url, NULL, STORE_CREATE, &k->store, e);
 	if (rc == 0)
 		rc = bulk_begin(k->store, name, size, &o, &k->bulk, e);
 	return rc;

@@ -18,7 +18,7 @@ int cli_store_open(const char *image, struct cli_store *s)
 	if (rc == 0)
 		rc = loop_uring_new(256, &s->loop, &e);
 	if (rc == 0)
-		rc = store_open(s->loop, url, 0, &s->store, &e);
+		rc = store_open(s->loop, url, NULL, 0, &s->store, &e);
 	if (rc == 0)
 		return CLI_OK;
 	cli_store_close(s);

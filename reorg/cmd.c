@@ -300,7 +300,7 @@ static int build(struct job *j, uint64_t object_bytes, struct err *e)
 		j->a->image[1], store_url, sizeof(store_url), j->name, sizeof(j->name), e);
 
 	if (!rc)
-		rc = store_open(j->s.loop, store_url, STORE_CREATE, &j->store, e);
+		rc = store_open(j->s.loop, store_url, NULL, STORE_CREATE, &j->store, e);
 	if (rc)
 		return rc;
 	cli_progress_begin(&p, "build", j->x.sectors * 512, j->a->open.quiet);

@@ -19,7 +19,7 @@ static int open_store(struct session *s, const char *url, struct session_image *
 	int rc = store_split_url(url, store_url, sizeof(store_url), i->name, sizeof(i->name), e);
 
 	if (!rc)
-		rc = store_open(s->loop, store_url, 0, &i->store, e);
+		rc = store_open(s->loop, store_url, NULL, 0, &i->store, e);
 	if (!rc)
 		rc = volume_read_superblock(i->store, i->name, sb, NULL, e);
 	return rc;

@@ -41,7 +41,7 @@ static int open_store(struct virtual *v, const struct virtual_options *o, struct
 	if (rc == 0)
 		rc = loop_uring_new(64, &v->real, e);
 	if (rc == 0)
-		rc = store_open(v->real, url, 0, &lower, e);
+		rc = store_open(v->real, url, NULL, 0, &lower, e);
 	if (rc < 0)
 		return rc;
 	rc = store_overlay_model(v->sim, lower, o->model, &v->store, e);

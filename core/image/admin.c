@@ -17,7 +17,7 @@ int image_open_store(struct lsvd_ctx *ctx, const char *url, unsigned flags, stru
 	char store_url[512];
 	int rc = store_split_url(url, store_url, sizeof(store_url), name, IMAGE_NAME_MAX, e);
 
-	return rc < 0 ? rc : store_open(ctx->loop, store_url, flags, s, e);
+	return rc < 0 ? rc : store_open(ctx->loop, store_url, NULL, flags, s, e);
 }
 
 int ctx_image_create(
@@ -120,7 +120,7 @@ int lsvd_image_list(struct lsvd_ctx *ctx, const char *store_url,
 	struct list l = {.req = {.op = STORE_LIST, .name = "", .item = note_image, .err = &e}};
 	bool entered = ctx_enter(ctx);
 	struct store *s;
-	int rc = store_open(ctx->loop, store_url, 0, &s, &e);
+	int rc = store_open(ctx->loop, store_url, NULL, 0, &s, &e);
 
 	if (rc == 0) {
 		rc = (int)store_wait(s, &l.req);

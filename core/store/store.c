@@ -135,8 +135,7 @@ static const char *after_filter(const char *url)
 	return colon ? colon + 1 : NULL;
 }
 
-static int open_filter(
-	struct loop *l, const char *url, unsigned flags, struct store **out, struct err *e)
+static int open_filter(struct loop *l, const char *url, const struct config *cfg, unsigned flags, struct store **out, struct err *e)
 {
 	const char *spec = url + strlen("model:"), *rest = after_filter(url);
 	struct model_class m;
@@ -151,7 +150,7 @@ static int open_filter(
 	rc = starts(url, "model:") ? model_parse(opts, &m, e) : fault_parse(opts, &f, e);
 	if (rc)
 		return rc;
-	rc = store_open(l, rest, flags, &inner, e);
+	rc = store_open(l, rest, cfg, flags, &inner, e);
 	if (rc)
 		return rc;
 	rc = starts(url, "model:") ? store_model_new(inner, &m, out)
@@ -175,14 +174,15 @@ static int open_mem(struct loop *l, const char *name, struct store **out, struct
 	return store_mem_open(l, word, out, e);
 }
 
-int store_open(struct loop *l, const char *url, unsigned flags, struct store **out, struct err *e)
+int store_open(struct loop *l, const char *url, const struct config *cfg, unsigned flags, struct store **out,
+	struct err *e)
 {
 	*out = NULL;
 	if (strlen(url) >= sizeof((*out)->url))
 		return err_set(e, -ENAMETOOLONG, "store URL is longer than %zu bytes",
 			sizeof((*out)->url) - 1);
 	if (is_filter(url))
-		return open_filter(l, url, flags, out, e);
+		return open_filter(l, url, cfg, flags, out, e);
 	if (starts(url, "mem:"))
 		return open_mem(l, url + 4, out, e);
 	if (starts(url, "file:"))

@@ -22,7 +22,8 @@
  *                 creating and it is there already.  For superblocks only: small, any number of times
  *   STORE_LOCK    take the writer lock of image `name` for this store handle; the iov holds a short
  *                 text about the holder; -EBUSY with the present holder's text in err.  A dead
- *                 holder's lock is free (file: kernel lock)
+ *                 holder's lock is free (file: kernel lock).  steal: take it from a holder that is
+ *                 there, whose next SWAP then fails with -ESTALE as far as the store can see to it
  *   STORE_UNLOCK  give it back
  *
  * A failed GET or SWAP leaves `tag` as it was.
@@ -32,6 +33,7 @@
 #ifndef LSVD_STORE_STORE_H
 #define LSVD_STORE_STORE_H
 
+#include "sys/config.h"
 #include "sys/loop.h"
 
 #include <sys/uio.h>
@@ -58,6 +60,7 @@ struct store_req {
 	int iovcnt;
 	uint64_t off_bytes, len_bytes;	/* PUT, SWAP: len = sum of iov */
 	struct store_pace *pace;	/* PUT, GET; may be NULL */
+	bool steal;			/* LOCK */
 	void (*done)(struct store_req *r, int64_t status);
 	int (*item)(struct store_req *r, const char *name, uint64_t size_bytes);	/* LIST */
 	struct err *err;		/* may be NULL; filled on failure */
@@ -94,8 +97,10 @@ struct store {
 
 enum store_flags { STORE_CREATE = 1 };	/* file: make the directory when it is absent */
 
-/* Open by URL; blocking work is short (a mkdir, an open).  -ENOENT, -EINVAL, -EACCES ... with a message. */
-int store_open(struct loop *l, const char *url, unsigned flags, struct store **out, struct err *e) MUST_CHECK;
+/* Open by URL, with the settings that a kind of store has (`rados.*`, `s3.*`); cfg NULL: defaults; it need not
+ * outlive the call.  Blocking work is short (a mkdir, an open, a connect with a time limit).  -ENOENT, -EINVAL, -EACCES ... with a message. */
+int store_open(struct loop *l, const char *url, const struct config *cfg, unsigned flags, struct store **out,
+	struct err *e) MUST_CHECK;
 
 void store_submit(struct store *s, struct store_req *r);
 

@@ -170,7 +170,7 @@ int main(int argc, char **argv)
 	b.ref = calloc(b.objects, sizeof(*b.ref));
 	snprintf(cfg.pool_path, sizeof(cfg.pool_path), "mem:%uM", mib * 2 + 640);
 	check(loop_uring_new(256, &b.loop, &e), "loop");
-	check(store_open(b.loop, "mem:", 0, &b.store, &e), "store");
+	check(store_open(b.loop, "mem:", NULL, 0, &b.store, &e), "store");
 	check(pool_open(b.loop, &cfg, &b.pool, &e), e.msg);
 	check(cache_open(b.loop, b.pool, &cfg, &b.cache, &e), e.msg);
 	for (uint32_t i = 0; i < b.objects; i++)

@@ -189,7 +189,7 @@ int main(int argc, char **argv)
 	}
 	rc = loop_uring_new(256, &l, &e);
 	if (!rc)
-		rc = store_open(l, argv[optind], STORE_CREATE, &n.s, &e);
+		rc = store_open(l, argv[optind], NULL, STORE_CREATE, &n.s, &e);
 	if (rc) {
 		fprintf(stderr, "bench_store: %s\n", err_text(&e, rc));
 		return 1;

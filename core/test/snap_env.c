@@ -101,7 +101,7 @@ void se_fsck(struct image_env *e, const char *name)
 	struct loop *l;
 
 	assert_int_equal(loop_uring_new(64, &l, &err), 0);
-	assert_int_equal(store_open(l, e->store, 0, &p.store, &err), 0);
+	assert_int_equal(store_open(l, e->store, NULL, 0, &p.store, &err), 0);
 	if (fsck_run(&p, &r, &err) < 0)
 		fail_msg("fsck: %s", err.msg);
 	for (uint32_t i = 0; i < r.n; i++)

@@ -113,7 +113,7 @@ void *util_bytes(uint64_t seed, size_t len)
 struct store *util_open(struct loop *l, const char *url, unsigned flags)
 {
 	struct store *s = NULL;
-	int rc = store_open(l, url, flags, &s, &util_err);
+	int rc = store_open(l, url, NULL, flags, &s, &util_err);
 
 	if (rc)
 		fail_msg("open %s: %s", url, err_text(&util_err, rc));

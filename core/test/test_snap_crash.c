@@ -83,7 +83,7 @@ static struct store *killer_on(struct killer *k, struct image_env *e, unsigned a
 	struct err err = {""};
 
 	*k = (struct killer){.at = at, .after = after};
-	assert_int_equal(store_open(ctx_loop(e->ctx), e->store, 0, &k->inner, &err), 0);
+	assert_int_equal(store_open(ctx_loop(e->ctx), e->store, NULL, 0, &k->inner, &err), 0);
 	store_init(&k->base, ctx_loop(e->ctx), &ops, "file", e->store);
 	return &k->base;
 }

@@ -598,7 +598,7 @@ TEST(bad_store_urls_are_refused)
 
 	for (size_t k = 0; k < sizeof(bad) / sizeof(bad[0]); k++) {
 		util_err.msg[0] = 0;
-		assert_int_equal(store_open(l, bad[k], 0, &s, &util_err), -EINVAL);
+		assert_int_equal(store_open(l, bad[k], NULL, 0, &s, &util_err), -EINVAL);
 		assert_true(util_err.msg[0]);
 		assert_null(s);
 	}

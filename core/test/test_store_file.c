@@ -102,21 +102,21 @@ TEST(opening_says_what_is_wrong)
 
 	name_it(&f);
 	assert_int_equal(loop_uring_new(64, &f.l, &util_err), 0);
-	assert_int_equal(store_open(f.l, f.url, 0, &s, &util_err), -ENOENT);
+	assert_int_equal(store_open(f.l, f.url, NULL, 0, &s, &util_err), -ENOENT);
 	assert_non_null(strstr(util_err.msg, f.dir));
 	assert_non_null(strstr(util_err.msg, "does not exist"));
 	snprintf(url, sizeof(url), "%s/deep", f.url);
-	assert_int_equal(store_open(f.l, url, STORE_CREATE, &s, &util_err), 0);
+	assert_int_equal(store_open(f.l, url, NULL, STORE_CREATE, &s, &util_err), 0);
 	store_close(s);
 	assert_int_equal(rmdir(url + strlen("file:")), 0);
 	assert_int_equal(rmdir(f.dir), 0);
 	write_file(f.dir, "a file");
-	assert_int_equal(store_open(f.l, f.url, STORE_CREATE, &s, &util_err), -ENOTDIR);
+	assert_int_equal(store_open(f.l, f.url, NULL, STORE_CREATE, &s, &util_err), -ENOTDIR);
 	assert_non_null(strstr(util_err.msg, "not a directory"));
-	assert_int_equal(store_open(f.l, "file:", STORE_CREATE, &s, &util_err), -EINVAL);
+	assert_int_equal(store_open(f.l, "file:", NULL, STORE_CREATE, &s, &util_err), -EINVAL);
 	loop_free(f.l);
 	assert_int_equal(loop_sim_new(1, &sim, &util_err), 0);
-	assert_int_equal(store_open(sim, "file:/tmp", 0, &s, &util_err), -EINVAL);
+	assert_int_equal(store_open(sim, "file:/tmp", NULL, 0, &s, &util_err), -EINVAL);
 	assert_non_null(strstr(util_err.msg, "real loop"));
 	loop_free(sim);
 }
