@@ -19,7 +19,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { EARLY_BLOCKS = 32 };
+enum { EARLY_BLOCKS = 16 };
 
 /* Records that completed wait for their elders, so there are more of them than `depth`. */
 static uint64_t ring_size(const struct journal *j)

@@ -23,8 +23,7 @@ enum {
 	BUSY_PERCENT = 60,
 	OBJECTS_MIN = 4,
 	CHOOSE_SLICE = 4096,
-	SHARE_PERCENT = 10, /* of what is written may be moved, */
-	SHARE_STEP = 5,	    /* and so much more for each percent below gc.start */
+	SHARE_DIVISOR = 16,	/* of what is written, the square of the missing percent by this may be moved */
 	IDLE_NS = 20000000,
 };
 
@@ -344,13 +343,15 @@ static bool too_busy(const struct volume *v, uint32_t percent)
 	       journal_dirty_limit(v->journal) * (BUSY_PERCENT + lack);
 }
 
-/* While there are writers, GC moves no more than a share of what they write, the larger the more
- * garbage there is: so it keeps up with a steady rate, and a burst's garbage does not slow down the
- * little that is written after it.  Without writers it does what it can. */
+/* While there are writers, GC moves no more than a share of what they write, which grows with the square
+ * of what is missing to gc.start: 6 % at 10 percent, 25 % at 20, all of it at 40.  So a burst's garbage
+ * waits for quieter times, when emptier victims cost less, and a flood of random writes still settles,
+ * near gc.start - 20, where as much is moved as such a flood needs.  Without writers it does what it
+ * can. */
 static bool affordable(struct collector *c)
 {
 	struct volume *v = c->v;
-	uint64_t share = SHARE_PERCENT + (uint64_t)SHARE_STEP * v->gc_lack;
+	uint64_t share = (uint64_t)v->gc_lack * v->gc_lack / SHARE_DIVISOR;
 
 	if (loop_now(v->loop) >= v->last_write_ns + IDLE_NS)
 		return true;
