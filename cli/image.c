@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OPT_SIZE = 's', OPT_LONG = 'l', OPT_FORCE = 'f', OPT_TARGET = 't', OPT_NO_JOURNAL = 'n' };
+enum { OPT_SIZE = 's', OPT_LONG = 'l', OPT_FORCE = 'f', OPT_TARGET = 't' };
 
 struct args {
 	struct cli_open open;
@@ -21,7 +21,8 @@ struct args {
 	unsigned words, want;
 	uint64_t size_bytes;
 	unsigned target_percent;
-	bool has_size, force, details, no_journal;
+	bool has_size, force, details;
+	bool writes; /* has write_kids */
 };
 
 static error_t parse(int key, char *arg, struct argp_state *s)
@@ -32,6 +33,8 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 	switch (key) {
 	case ARGP_KEY_INIT:
 		s->child_inputs[0] = &a->open;
+		if (a->writes)
+			s->child_inputs[1] = &a->open;
 		return 0;
 	case OPT_SIZE:
 		if (cli_parse_size(arg, &a->size_bytes) < 0)
@@ -43,9 +46,6 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 		return 0;
 	case OPT_FORCE:
 		a->force = true;
-		return 0;
-	case OPT_NO_JOURNAL:
-		a->no_journal = true;
 		return 0;
 	case OPT_TARGET:
 		a->target_percent = (unsigned)strtoul(arg, &end, 10);
@@ -67,13 +67,16 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 }
 
 static const struct argp_child kids[] = {{&cli_open_argp, 0, NULL, 10}, {0}};
+static const struct argp_child write_kids[] = {
+	{&cli_open_argp, 0, NULL, 10}, {&cli_write_argp, 0, NULL, 0}, {0}};
 
-#define PARSER(name_, options_, args_doc_, doc_)               \
+#define PARSER_FOR(kids_, name_, options_, args_doc_, doc_)    \
 	static const struct argp name_ = {.options = options_, \
 		.parser = parse,                               \
 		.doc = doc_,                                   \
 		.args_doc = args_doc_,                         \
-		.children = kids}
+		.children = kids_}
+#define PARSER(...) PARSER_FOR(kids, __VA_ARGS__)
 
 /* ---- create ---- */
 
@@ -384,31 +387,21 @@ static int with_image(const struct args *a, int (*work)(const struct args *, str
 	rc = cli_open_ctx(&a->open, CLI_POOL, LSVD_DRIVE_INLINE, &ctx);
 	if (rc)
 		return rc;
-	rc = lsvd_image_open(ctx, a->word[0], a->no_journal ? LSVD_OPEN_NO_JOURNAL : 0, &img, why);
-	if (rc == 0) {
+	rc = cli_open_image(&a->open, ctx, a->word[0], &img);
+	if (rc == CLI_OK) {
 		rc = work(a, img);
 		closed = lsvd_image_close(img, why);
 		if (closed < 0)
 			rc = told(why, closed);
-	} else {
-		rc = told(why, rc);
 	}
 	lsvd_ctx_close(ctx);
 	return rc;
 }
 
-#define NO_JOURNAL_OPTION                                                                    \
-	{                                                                                    \
-		"no-journal", OPT_NO_JOURNAL, NULL, 0,                                       \
-			"open it although the journal of its last writer is not here: give " \
-			"up what is not in the store",                                       \
-			0                                                                    \
-	}
-
 static const struct argp_option resize_options[] = {
 	{"force", OPT_FORCE, NULL, 0, "shrink although there is data beyond the new end", 0},
-	NO_JOURNAL_OPTION, {0}};
-PARSER(resize_argp, resize_options, "IMAGE SIZE",
+	{0}};
+PARSER_FOR(write_kids, resize_argp, resize_options, "IMAGE SIZE",
 	"Grow or shrink an image.\v"
 	"example: lsvd resize file:/srv/vols/vm1 20G");
 
@@ -422,7 +415,7 @@ static int do_resize(const struct args *a, struct lsvd_image *img)
 
 static int run_resize(int argc, char **argv)
 {
-	struct args a = {.want = 2};
+	struct args a = {.want = 2, .writes = true};
 
 	if (argp_parse(&resize_argp, argc, argv, 0, NULL, &a))
 		return CLI_USAGE;
@@ -437,8 +430,8 @@ CLI_COMMAND(resize, "grow or shrink an image", run_resize)
 static const struct argp_option gc_options[] = {
 	{"target", OPT_TARGET, "PERCENT", 0,
 		"stop when this share of the stored bytes is live (90)", 0},
-	NO_JOURNAL_OPTION, {0}};
-PARSER(gc_argp, gc_options, "IMAGE",
+	{0}};
+PARSER_FOR(write_kids, gc_argp, gc_options, "IMAGE",
 	"Collect garbage: rewrite what is live of the emptiest objects and delete them.\v"
 	"example: lsvd gc file:/srv/vols/vm1 --target 80");
 
@@ -470,7 +463,7 @@ static int do_gc(const struct args *a, struct lsvd_image *img)
 
 static int run_gc(int argc, char **argv)
 {
-	struct args a = {.want = 1, .target_percent = 90};
+	struct args a = {.want = 1, .target_percent = 90, .writes = true};
 
 	if (argp_parse(&gc_argp, argc, argv, 0, NULL, &a))
 		return CLI_USAGE;

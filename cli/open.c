@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OPT_POOL = 0x1000, OPT_CONFIG, OPT_SET, OPT_JSON };
+enum { OPT_POOL = 0x1000, OPT_CONFIG, OPT_SET, OPT_JSON, OPT_STEAL, OPT_NO_JOURNAL = 'n' };
 
 static const struct argp_option options[] = {
 	{"pool", OPT_POOL, "URL", 0, "local pool: file:PATH or mem:SIZE (the key pool.path)", 0},
@@ -59,6 +59,37 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 }
 
 const struct argp cli_open_argp = {.options = options, .parser = parse};
+
+static const struct argp_option write_options[] = {
+	{"no-journal", OPT_NO_JOURNAL, NULL, 0,
+		"open it although the journal of its last writer is not here: give up what is not "
+		"in the store",
+		0},
+	{"steal", OPT_STEAL, NULL, 0,
+		"take it over from a writer that has it; what that one writes from now on is never "
+		"seen",
+		0},
+	{0},
+};
+
+static error_t parse_write(int key, char *arg, struct argp_state *s)
+{
+	struct cli_open *o = s->input;
+
+	(void)arg;
+	switch (key) {
+	case OPT_STEAL:
+		o->steal = true;
+		return 0;
+	case OPT_NO_JOURNAL:
+		o->no_journal = true;
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+const struct argp cli_write_argp = {.options = write_options, .parser = parse_write};
 
 static int apply(struct lsvd_config *cfg, int kind, const char *arg, char *why)
 {
@@ -138,6 +169,33 @@ int cli_open_ctx(
 		rc = lsvd_ctx_open(cfg, drive, ctx, why);
 	lsvd_config_free(cfg);
 	return rc < 0 ? cli_fail("%s", why[0] ? why : strerror(-rc)) : CLI_OK;
+}
+
+static unsigned write_flags(const struct cli_open *o)
+{
+	return (o->steal ? LSVD_OPEN_STEAL : 0u) | (o->no_journal ? LSVD_OPEN_NO_JOURNAL : 0u);
+}
+
+static void tell_taken(struct lsvd_image *img)
+{
+	struct lsvd_image_info info;
+
+	if (lsvd_image_info(img, &info) == 0 && info.taken_from[0])
+		fprintf(stderr, "lsvd: image '%s' is taken over from %s\n", info.name,
+			info.taken_from);
+}
+
+int cli_open_image(
+	const struct cli_open *o, struct lsvd_ctx *ctx, const char *image, struct lsvd_image **img)
+{
+	char why[LSVD_ERR_MAX] = "";
+	int rc = lsvd_image_open(ctx, image, write_flags(o), img, why);
+
+	if (rc < 0)
+		return cli_fail("%s%s", why[0] ? why : strerror(-rc),
+			rc == -EBUSY && !o->steal ? "; --steal takes it over" : "");
+	tell_taken(*img);
+	return CLI_OK;
 }
 
 bool cli_needs_journal(const struct cli_open *o, const char *image)

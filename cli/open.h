@@ -10,6 +10,9 @@
  *             if (rc) return rc;                     // told already
  *
  * Options: --pool URL, --config FILE, --set KEY=VALUE (any number), --json, --quiet.
+ *
+ * Commands that open an image for writing have cli_write_argp among their kids, too, with the same
+ * input: --steal, --no-journal; and open it with cli_open_image().
  */
 #ifndef LSVD_CLI_OPEN_H
 #define LSVD_CLI_OPEN_H
@@ -23,6 +26,7 @@ enum { CLI_OPEN_OPTIONS = 64 };
 
 struct cli_open {
 	bool json, quiet;
+	bool steal, no_journal;
 	bool pool_given; /* --pool or --set pool.path=... */
 	unsigned n;
 	struct {
@@ -31,7 +35,7 @@ struct cli_open {
 	} opts[CLI_OPEN_OPTIONS];
 };
 
-extern const struct argp cli_open_argp;
+extern const struct argp cli_open_argp, cli_write_argp;
 
 enum cli_pool {
 	CLI_POOL,	    /* the configured one; created when absent */
@@ -46,6 +50,11 @@ int cli_open_config(const struct cli_open *o, struct lsvd_config **cfg);
 /* A context.  CLI_OK, or an exit code after a message. */
 int cli_open_ctx(
 	const struct cli_open *o, enum cli_pool pool, enum lsvd_drive drive, struct lsvd_ctx **ctx);
+
+/* Open for writing as the options say, and tell on stderr when it was taken from somebody.  CLI_OK,
+ * or an exit code after a message. */
+int cli_open_image(
+	const struct cli_open *o, struct lsvd_ctx *ctx, const char *image, struct lsvd_image **img);
 
 /* True when `image` was not closed cleanly: its newest data may be in the journal of a pool, and
  * opening it for writing brings it in.  False when all of it is in the store, or it cannot be told.

@@ -19,6 +19,7 @@ struct args {
 	struct cli_open open;
 	const char *word[WORDS_MAX];
 	unsigned words, min, max;
+	bool writes; /* has write_kids */
 };
 
 static error_t parse(int key, char *arg, struct argp_state *s)
@@ -28,6 +29,8 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 	switch (key) {
 	case ARGP_KEY_INIT:
 		s->child_inputs[0] = &a->open;
+		if (a->writes)
+			s->child_inputs[1] = &a->open;
 		return 0;
 	case ARGP_KEY_ARG:
 		if (a->words == a->max)
@@ -44,10 +47,13 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 }
 
 static const struct argp_child kids[] = {{&cli_open_argp, 0, NULL, 10}, {0}};
+static const struct argp_child write_kids[] = {
+	{&cli_open_argp, 0, NULL, 10}, {&cli_write_argp, 0, NULL, 0}, {0}};
 
-#define PARSER(name_, args_doc_, doc_)     \
-	static const struct argp name_ = { \
-		.parser = parse, .doc = doc_, .args_doc = args_doc_, .children = kids}
+#define PARSER_FOR(kids_, name_, args_doc_, doc_) \
+	static const struct argp name_ = {        \
+		.parser = parse, .doc = doc_, .args_doc = args_doc_, .children = kids_}
+#define PARSER(...) PARSER_FOR(kids, __VA_ARGS__)
 
 static int told(const char *why, int rc)
 {
@@ -77,14 +83,12 @@ static int with_image(const struct args *a, const char *image,
 
 	if (rc)
 		return rc;
-	rc = lsvd_image_open(ctx, image, 0, &img, why);
-	if (rc == 0) {
+	rc = cli_open_image(&a->open, ctx, image, &img);
+	if (rc == CLI_OK) {
 		rc = work(a, img);
 		closed = lsvd_image_close(img, why);
 		if (closed < 0)
 			rc = told(why, closed);
-	} else {
-		rc = told(why, rc);
 	}
 	lsvd_ctx_close(ctx);
 	return rc;
@@ -92,7 +96,7 @@ static int with_image(const struct args *a, const char *image,
 
 /* ---- create, remove ---- */
 
-PARSER(create_argp, "IMAGE@SNAPSHOT",
+PARSER_FOR(write_kids, create_argp, "IMAGE@SNAPSHOT",
 	"Keep the image as it is now under a name.  One that a process has open makes its "
 	"snapshots by itself.\v"
 	"example: lsvd snap create file:/srv/vols/vm1@monday");
@@ -105,7 +109,7 @@ static int do_create(const struct args *a, struct lsvd_image *img)
 	return rc < 0 ? told(why, rc) : CLI_OK;
 }
 
-PARSER(remove_argp, "IMAGE@SNAPSHOT",
+PARSER_FOR(write_kids, remove_argp, "IMAGE@SNAPSHOT",
 	"Remove a snapshot, and what only it needs.  One that has clones is refused.\v"
 	"example: lsvd snap remove file:/srv/vols/vm1@monday");
 
@@ -120,7 +124,7 @@ static int do_remove(const struct args *a, struct lsvd_image *img)
 static int run_on_snapshot(int argc, char **argv, const struct argp *argp,
 	int (*work)(const struct args *a, struct lsvd_image *img))
 {
-	struct args a = {.min = 1, .max = 1};
+	struct args a = {.min = 1, .max = 1, .writes = true};
 	const char *snapshot;
 	char *image;
 	int rc;
@@ -203,20 +207,35 @@ static int snap_list(int argc, char **argv)
 
 /* ---- rollback ---- */
 
-PARSER(rollback_argp, "IMAGE@SNAPSHOT",
+PARSER_FOR(write_kids, rollback_argp, "IMAGE@SNAPSHOT",
 	"Make the image what it was at a snapshot.  What was written since is lost, unless another "
 	"snapshot has it; snapshots stay.\v"
 	"example: lsvd snap rollback file:/srv/vols/vm1@monday");
 
+static int do_nothing(const struct args *a, struct lsvd_image *img)
+{
+	(void)a;
+	(void)img;
+	return CLI_OK;
+}
+
 static int snap_rollback(int argc, char **argv)
 {
-	struct args a = {.min = 1, .max = 1};
-	char why[LSVD_ERR_MAX] = "";
+	struct args a = {.min = 1, .max = 1, .writes = true};
+	char why[LSVD_ERR_MAX] = "", *image;
+	const char *snapshot;
 	struct lsvd_ctx *ctx;
-	int rc;
+	int rc = CLI_OK;
 
-	if (argp_parse(&rollback_argp, argc, argv, 0, NULL, &a))
+	if (argp_parse(&rollback_argp, argc, argv, 0, NULL, &a) ||
+		split(a.word[0], &image, &snapshot) != CLI_OK)
 		return CLI_USAGE;
+	/* An image that is ours, and closed, can be rolled back. */
+	if (a.open.steal || a.open.no_journal)
+		rc = with_image(&a, image, do_nothing);
+	free(image);
+	if (rc)
+		return rc;
 	rc = cli_open_ctx(&a.open, CLI_POOL, LSVD_DRIVE_INLINE, &ctx);
 	if (rc)
 		return rc;
@@ -270,7 +289,7 @@ CLI_COMMAND(clone, "make an image that shares another's data", run_clone)
 
 /* ---- flatten ---- */
 
-PARSER(flatten_argp, "IMAGE",
+PARSER_FOR(write_kids, flatten_argp, "IMAGE",
 	"Copy what a clone has in its base, so that it needs the base no more.  When it is cut "
 	"short it goes on there the next time.\v"
 	"example: lsvd flatten file:/srv/vols/vm7");
@@ -306,7 +325,7 @@ static int do_flatten(const struct args *a, struct lsvd_image *img)
 
 static int run_flatten(int argc, char **argv)
 {
-	struct args a = {.min = 1, .max = 1};
+	struct args a = {.min = 1, .max = 1, .writes = true};
 
 	if (argp_parse(&flatten_argp, argc, argv, 0, NULL, &a))
 		return CLI_USAGE;

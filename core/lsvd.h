@@ -104,6 +104,14 @@ enum lsvd_open_flags {
 	LSVD_OPEN_READONLY = 1,	  /* needs no lock, changes nothing */
 	LSVD_OPEN_NO_JOURNAL = 2, /* open although the last writer's journal is not here: what it
 				   * had not put into the store is given up */
+	LSVD_OPEN_STEAL = 4,	  /* take it over from a writer that has it, be it alive, stopped or
+				   * out of reach.  That writer gets -ESTALE from its next change of
+				   * the superblock on, or `writer.check_ms` later, and nothing that it
+				   * writes is seen any more.  Its journal is in its pool: unless that
+				   * is ours, LSVD_OPEN_NO_JOURNAL is needed, too, and what it had
+				   * acknowledged and not put into the store is lost */
+	LSVD_OPEN_OLD_JOURNAL = 8, /* bring in the journal that this pool holds of a writer that lost
+				    * the image, if nobody has written to it since */
 };
 
 struct lsvd_image_info {
@@ -123,13 +131,19 @@ struct lsvd_image_info {
 	uint64_t kept_bytes;
 	char base[65];	       /* image that it is a clone of, "" if it is none ... */
 	uint64_t base_bytes;   /* ... and how much of stored_bytes is the base's */
+	uint64_t covered;      /* journal records up to this one are in objects */
+	/* of one that is open for writing: */
+	uint64_t replayed;     /* records that opening it found in the pool's journal */
+	char taken_from[256];  /* the writer that it was stolen from, and what of it is lost; "" */
+	char failed[192];      /* why it is read-only now; "" it is not */
 };
 
 /* size: a multiple of 512, > 0, at most 256 TiB.  -EEXIST. */
 LSVD_API int lsvd_image_create(
 	struct lsvd_ctx *ctx, const char *url, uint64_t size_bytes, char *why);
 
-/* Takes the image for writing (or reads it only).  -EBUSY names the present writer.  IMAGE@SNAPSHOT
+/* Takes the image for writing (or reads it only).  -EBUSY names the present writer; -ESTALE says
+ * whose journal is missing, or which one is in the way, and what can be done.  IMAGE@SNAPSHOT
  * is read only, and nothing changes it. */
 LSVD_API int lsvd_image_open(
 	struct lsvd_ctx *ctx, const char *url, unsigned flags, struct lsvd_image **img, char *why);
@@ -166,6 +180,26 @@ LSVD_API int lsvd_image_drain(struct lsvd_image *img);
 
 /* Run garbage collection until the utilisation target (percent live) is met.  0, or -errno. */
 LSVD_API int lsvd_image_gc(struct lsvd_image *img, unsigned target_percent);
+
+/* ---- journals in the pool ---- */
+
+/* What the pool holds of one volume's journal. */
+struct lsvd_journal_info {
+	char uuid[37];	     /* of the volume */
+	uint64_t epoch;	     /* of the newest writer */
+	uint64_t segments;   /* of the pool */
+	uint64_t records, bytes; /* bytes: of data */
+	uint64_t first_record, last_record; /* numbers; 0: there is none */
+};
+
+/* Calls fn for each volume that the context's pool has a journal of and that is not open; stops when
+ * it returns non-zero.  Reads all of these journals. */
+LSVD_API int lsvd_journal_list(struct lsvd_ctx *ctx,
+	int (*fn)(void *arg, const struct lsvd_journal_info *j), void *arg, char *why);
+
+/* Give up the journal that the pool holds of this volume: what is not in the store is lost.
+ * -ENOENT: there is none; -EBUSY: the image is open. */
+LSVD_API int lsvd_journal_discard(struct lsvd_ctx *ctx, const char *uuid, char *why);
 
 /* ---- snapshots ---- */
 
@@ -256,7 +290,7 @@ struct lsvd_io {
 };
 
 /* Returns 0, and cb fires later, exactly once; or -errno (-EINVAL unaligned or beyond the end,
- * -EROFS, -ESHUTDOWN), and cb never fires.  Inline drive: the polling thread.  Thread drive: any
+ * -EROFS, -ESTALE when another writer took the image over, -ESHUTDOWN), and cb never fires.  Inline drive: the polling thread.  Thread drive: any
  * thread. Writes of up to 128 KiB are atomic under a crash; larger ones are cut into such pieces.
  * A write is in order with those acknowledged before it was submitted; a flush covers exactly
  * these. */

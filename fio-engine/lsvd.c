@@ -41,7 +41,7 @@ struct options {
 	void *pad; /* fio's */
 	char *image, *pool, *mirror, *config, *set, *durability, *trace, *stats_json;
 	unsigned long long create;
-	unsigned int drive, readonly, no_journal;
+	unsigned int drive, readonly, no_journal, steal;
 };
 
 /* A context and its settings. */
@@ -98,6 +98,11 @@ static struct disk *disks;
 		.name = #name_, .lname = lname_, .type = FIO_OPT_STR_STORE,           \
 		.off1 = offsetof(struct options, name_), .help = help_, ENGINE_OPTION \
 	}
+#define BOOL_OPTION(name_, lname_, help_)                                                          \
+	{                                                                                          \
+		.name = #name_, .lname = lname_, .type = FIO_OPT_BOOL,                             \
+		.off1 = offsetof(struct options, name_), .def = "0", .help = help_, ENGINE_OPTION \
+	}
 
 /* clang-format off */
 static struct fio_option options[] = {
@@ -125,17 +130,10 @@ static struct fio_option options[] = {
 			{ .ival = "thread", .oval = DRIVE_THREAD, .help = "a thread of the library" },
 		},
 	},
-	{
-		.name = "readonly", .lname = "LSVD read-only", .type = FIO_OPT_BOOL,
-		.off1 = offsetof(struct options, readonly), .def = "0",
-		.help = "Open the image read-only (so does fio --readonly)", ENGINE_OPTION,
-	},
-	{
-		.name = "no_journal", .lname = "LSVD without its journal", .type = FIO_OPT_BOOL,
-		.off1 = offsetof(struct options, no_journal), .def = "0",
-		.help = "Open the image although its last writer's journal is not here",
-		ENGINE_OPTION,
-	},
+	BOOL_OPTION(readonly, "LSVD read-only", "Open the image read-only (so does fio --readonly)"),
+	BOOL_OPTION(no_journal, "LSVD without its journal",
+		"Open the image although its last writer's journal is not here"),
+	BOOL_OPTION(steal, "LSVD steal", "Take the image over from a writer that has it"),
 	{ .name = NULL },
 };
 /* clang-format on */
@@ -307,7 +305,10 @@ static int host_get(const struct options *o, struct host **out, char *why)
 static int open_image(struct disk *d, const struct options *o, char *why)
 {
 	unsigned flags = o->readonly || read_only ? LSVD_OPEN_READONLY : 0,
-		 how = !flags && o->no_journal ? LSVD_OPEN_NO_JOURNAL : flags;
+		 how = flags ? flags
+			     : (o->no_journal ? LSVD_OPEN_NO_JOURNAL : 0u) |
+				       (o->steal ? LSVD_OPEN_STEAL : 0u);
+	struct lsvd_image_info info;
 	int rc = 0;
 
 	if (o->create && !flags) {
@@ -322,6 +323,8 @@ static int open_image(struct disk *d, const struct options *o, char *why)
 		rc = lsvd_image_open(d->host->ctx, d->url, LSVD_OPEN_READONLY, &d->img, why);
 	if (rc < 0)
 		return rc;
+	if (lsvd_image_info(d->img, &info) == 0 && info.taken_from[0])
+		log_info("lsvd: %s is taken over from %s\n", d->url, info.taken_from);
 	if (o->create && lsvd_image_size(d->img) != o->create)
 		log_err("lsvd: %s exists with %llu bytes; create=%llu is ignored\n", d->url,
 			(unsigned long long)lsvd_image_size(d->img), o->create);

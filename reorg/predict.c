@@ -71,14 +71,14 @@ struct setting {
 static int configure(const struct predict_input *in, struct lsvd_config **out, struct err *e)
 {
 	struct setting s[] = {{"readahead.max", ""}, {"prefetch.enabled", ""},
-		{"gc.enabled", "false"}, {"cache.chunk", ""}};
+		{"gc.enabled", "false"}, {"writer.check_ms", "0"}, {"cache.chunk", ""}};
 	size_t n = sizeof(s) / sizeof(s[0]) - !in->chunk_bytes;
 	struct lsvd_config *cfg = lsvd_config_defaults();
 	int rc = cfg ? 0 : err_set(e, -ENOMEM, "out of memory");
 
 	snprintf(s[0].value, sizeof(s[0].value), "%" PRIu64, in->readahead_bytes);
 	snprintf(s[1].value, sizeof(s[1].value), "%s", in->prefetch ? "true" : "false");
-	snprintf(s[3].value, sizeof(s[3].value), "%" PRIu64, in->chunk_bytes);
+	snprintf(s[4].value, sizeof(s[3].value), "%" PRIu64, in->chunk_bytes);
 	for (size_t i = 0; i < n && !rc; i++)
 		rc = lsvd_config_set(cfg, s[i].key, s[i].value, e ? e->msg : NULL);
 	if (rc)

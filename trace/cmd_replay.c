@@ -18,7 +18,7 @@ struct args {
 	const char *file, *model;
 	struct drive_options drive;
 	unsigned rounds;
-	bool in_virtual, no_journal;
+	bool in_virtual;
 };
 
 enum {
@@ -31,6 +31,7 @@ enum {
 	OPT_MODEL,
 	OPT_ROUNDS,
 	OPT_NO_JOURNAL,
+	OPT_STEAL,
 	OPT_FILE
 };
 
@@ -44,6 +45,7 @@ static const struct argp_option options[] = {
 		"open the image although the journal of its last writer is not here: give up what "
 		"is not in the store",
 		0},
+	{"steal", OPT_STEAL, NULL, 0, "take the image over from a writer that has it", 0},
 	{"wrap", OPT_WRAP, NULL, 0,
 		"the trace is of a larger image: offsets modulo this one's size", 0},
 	{"seed", OPT_SEED, "N", 0, "of the bytes that are written, and of --virtual", 0},
@@ -121,7 +123,10 @@ static error_t parse(int key, char *arg, struct argp_state *st)
 		r->reads_only = true;
 		return 0;
 	case OPT_NO_JOURNAL:
-		a->no_journal = true;
+		a->open.no_journal = true;
+		return 0;
+	case OPT_STEAL:
+		a->open.steal = true;
 		return 0;
 	case OPT_WRAP:
 		r->wrap = true;
@@ -269,11 +274,9 @@ static int open_real(struct args *a, struct target *t)
 
 	if (rc != CLI_OK)
 		return rc;
-	if (lsvd_image_open(t->ctx, a->path[1],
-		    ro		    ? LSVD_OPEN_READONLY
-		    : a->no_journal ? LSVD_OPEN_NO_JOURNAL
-				    : 0,
-		    &t->img, why) < 0)
+	if (!ro)
+		return cli_open_image(&a->open, t->ctx, a->path[1], &t->img);
+	if (lsvd_image_open(t->ctx, a->path[1], LSVD_OPEN_READONLY, &t->img, why) < 0)
 		return cli_fail("trace replay: %s", why);
 	return CLI_OK;
 }

@@ -63,6 +63,8 @@ static int prepare_config(struct gcsim *g, const struct gcsim_options *opt, stru
 	if (rc == 0)
 		rc = lsvd_config_set(opt->cfg, "trace.path", "", e->msg);
 	if (rc == 0)
+		rc = lsvd_config_set(opt->cfg, "writer.check_ms", "0", e->msg);
+	if (rc == 0)
 		rc = config_resolve(opt->cfg, "mem:gcsim", &c, e);
 	if (rc == 0)
 		g->object_bytes = c.object_bytes;

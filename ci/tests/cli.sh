@@ -29,11 +29,13 @@ lacks() { if grep -qE -- "$1" "$out"; then echo "  '$1' in:"; show; return 1; fi
 
 commands_explain_themselves() {
 	local c
-	for c in create ls info stat rm resize gc import export config; do
-		ok "$c" --help && has "^Usage: lsvd $c " && has '^example: lsvd ' || return
-		exits 2 "$c" --no-such-option || return
+	for c in create ls info stat rm resize gc import export config 'journal list' 'journal replay' 'journal discard'; do
+		# shellcheck disable=SC2086
+		ok $c --help && has "^Usage: lsvd $c " && has '^example: lsvd ' || return
+		# shellcheck disable=SC2086
+		exits 2 $c --no-such-option || return
 	done
-	for c in create info stat rm resize gc import export; do exits 2 $c || return; done
+	for c in create info stat rm resize gc import export journal; do exits 2 $c || return; done
 	exits 2 no-such-command && exits 2 && ok --help && ok --version
 }
 
@@ -178,9 +180,13 @@ beside_a_running_process() {
 	kill -9 $pid
 	wait $pid
 	exec 9>&-
+	# Its journal is listed, with what it is worth, and replayed.
+	ok journal list && has '^[0-9a-f-]{36}  epoch [0-9]+  records 1 .* unknown$' && ok journal list "$s" && has 'dirty +file:' || return
+	ok journal list "$s/a" --json && has '"state": "dirty"' && has '"records": 1' && exits 1 journal discard "$s/a" && has 'not in the store, and lost' || return
 	ok info "$s/a" && has 'not cleanly' && exits 1 export --pool mem:64M "$s/a" "$work/a" && [ ! -e "$work/a" ] || return
 	ok resize "$s/b" 2M && ok export "$s/a" "$work/a" && cmp -n 4096 "$work/a" <(head -c 4096 /dev/zero | tr '\0' '\7') || rc=1
 	[ $rc = 0 ] || return 1
+	ok journal list && [ ! -s "$out" ] && exits 1 journal discard "$s/a" --yes && has 'has no journal of' || return
 	# The journal is lost: each command that opens the image says what to do, and does it when told.
 	for c in "resize $s/a 2M" "gc $s/a" "trace replay $work/one.csv $s/a"; do
 		"$work/hold" "$s/a" < "$work/in" > "$work/ready" 2>&1 &

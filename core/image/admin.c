@@ -166,6 +166,16 @@ int lsvd_image_info(struct lsvd_image *img, struct lsvd_image_info *info)
 	if (sb->bases)
 		snprintf(info->base, sizeof(info->base), "%s", sb->base[sb->bases - 1].name);
 	info->base_bytes = volume_base_bytes(img->vol);
+	info->covered = volume_covered(img->vol);
+	info->replayed = volume_replayed(img->vol);
+	if (volume_taken_from(img->vol)[0])
+		snprintf(info->taken_from, sizeof(info->taken_from), "%s%s",
+			volume_taken_from(img->vol),
+			img->flags & LSVD_OPEN_NO_JOURNAL
+				? "; what that writer had acknowledged and not put into the store "
+				  "is lost"
+				: ", with its journal");
+	volume_failed_text(img->vol, info->failed, sizeof(info->failed));
 	ctx_leave(img->ctx, entered);
 	return 0;
 }

@@ -135,7 +135,9 @@ static int open_volume(struct lsvd_image *img, struct err *e)
 	p.cache = ctx->cache;
 	p.snapshot = img->snapshot[0] ? img->snapshot : NULL;
 	p.flags = (img->flags & LSVD_OPEN_READONLY ? VOLUME_READONLY : 0u) |
-		  (img->flags & LSVD_OPEN_NO_JOURNAL ? VOLUME_NO_JOURNAL : 0u);
+		  (img->flags & LSVD_OPEN_NO_JOURNAL ? VOLUME_NO_JOURNAL : 0u) |
+		  (img->flags & LSVD_OPEN_STEAL ? VOLUME_STEAL : 0u) |
+		  (img->flags & LSVD_OPEN_OLD_JOURNAL ? VOLUME_OLD_JOURNAL : 0u);
 	return volume_open(&p, &img->vol, e);
 }
 

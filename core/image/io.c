@@ -233,6 +233,16 @@ static void finish_part(struct part *p, int status)
 	put(io, status);
 }
 
+/* An object that the map names is not there: a reader beside a writer has seen a state that is gone
+ * now; so has a writer that lost the image. */
+static int gone(const struct lsvd_image *img)
+{
+	if (img->flags & LSVD_OPEN_READONLY || volume_failed(img->vol) == -ESTALE)
+		return -ESTALE;
+	writer_watch_now(img->vol);
+	return -EIO;
+}
+
 static void cache_done(struct cache_req *r, int status)
 {
 	struct part *p = container_of(r, struct part, cache);
@@ -251,9 +261,8 @@ static void cache_done(struct cache_req *r, int status)
 		put(io, 0);
 		return;
 	}
-	/* A reader beside a writer has seen a state that is gone now. */
 	if (status == -ENOENT)
-		status = q->img->flags & LSVD_OPEN_READONLY ? -ESTALE : -EIO;
+		status = gone(q->img);
 	if (r->source > q->source) {
 		q->source = r->source;
 		q->object = r->ref.seq;
@@ -478,7 +487,7 @@ int io_check(const struct lsvd_image *img, const struct lsvd_io *io)
 		io->offset_bytes > size || io->len_bytes > size - io->offset_bytes)
 		return -EINVAL;
 	if (io->op != LSVD_READ && (img->flags & LSVD_OPEN_READONLY || volume_failed(img->vol)))
-		return -EROFS;
+		return volume_failed(img->vol) == -ESTALE ? -ESTALE : -EROFS;
 	if (io->op <= LSVD_WRITE && iov_bytes(io->iov, io->iovcnt) < io->len_bytes)
 		return -EINVAL;
 	return 0;

@@ -103,6 +103,13 @@ int journal_replay(
 /* Does the pool hold segments of this volume, and of which newest epoch?  0: none. */
 uint64_t journal_epoch_in_pool(struct pool *p, const uint8_t uuid[16]);
 
+/* What the pool holds of a volume that is not open.  Reads all of it; blocking: polls the loop. */
+struct journal_summary {
+	uint64_t epoch, segments, records, bytes; /* newest epoch; bytes of data */
+	uint64_t first_seq, last_seq;		  /* 0: no record */
+};
+int journal_scan(struct pool *p, const uint8_t uuid[16], struct journal_summary *sum) MUST_CHECK;
+
 /* Give back every segment of the volume that the pool holds (an image removed; a journal given up).
  * Blocking: polls the loop. */
 int journal_wipe(struct pool *p, const uint8_t uuid[16]) MUST_CHECK;

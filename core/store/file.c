@@ -3,7 +3,8 @@
  * file.c - a store in a directory: object `vm1/x` is the file DIR/vm1/x.
  *
  *   DIR/vm1/x          an object: complete, durable, never changed (but for SWAP, which replaces
- * it) DIR/vm1/.lock      the writer lock: an OFD lock, the holder's name as its text
+ * it) DIR/vm1/.lock      the writer lock: an OFD lock, the holder's name as its text; stealing puts
+ *                        another file there
  *   DIR/.spare/t-...   an object being written
  *   DIR/.spare/s-...   deleted objects' files, to be written again (see file_put.c)
  *

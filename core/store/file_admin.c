@@ -22,7 +22,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HOLDER_TEXT = 256, LEFTOVER_S = 60, TRIES = 5 };
+enum {
+	HOLDER_TEXT = 256,
+	HOLDER_WAITS = 10,
+	HOLDER_WAIT_US = 10000,
+	LEFTOVER_S = 60,
+	TRIES = 5,
+	SWAP_WAITS = 2000,
+	SWAP_WAIT_US = 1000
+};
 
 struct found {
 	uint64_t size;
@@ -121,7 +129,48 @@ void file_work_prepare(struct file_op *f)
 	f->status = prepare(f);
 }
 
-/* ---- SWAP ---- */
+/* ---- whose lock it is ---- */
+
+static void lock_path(const struct file_image *i, char *path)
+{
+	snprintf(path, FILE_PATH_MAX, "%s/.lock", i->path);
+}
+
+/* Is this open file still the one at `path`? */
+static bool same_file(int fd, const char *path)
+{
+	struct stat a, b;
+
+	return !fstat(fd, &a) && !stat(path, &b) && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+}
+
+static struct held_lock **find_held(struct file_store *fs, const char *image)
+{
+	struct held_lock **p = &fs->held;
+
+	while (*p && strcmp((*p)->image, image))
+		p = &(*p)->next;
+	return p;
+}
+
+/* Has another file taken the place of the one that is locked?  Not when there is none: the image's
+ * last object went, and its directory with it. */
+static bool is_stolen(const struct file_image *i, const struct held_lock *k)
+{
+	char path[FILE_PATH_MAX];
+
+	lock_path(i, path);
+	return k && !access(path, F_OK) && !same_file(k->fd, path);
+}
+
+/* ---- SWAP ----
+ *
+ * Compared and renamed under a lock on the image's directory, which a stopped process may hold for
+ * ever.  Who has stolen the image's lock from it goes on all the same: first it unlinks what others
+ * are about to rename.  Those write their file before they look whether they still have the image's
+ * lock, and look before they compare: so whose file was written after the theft sees the theft, and
+ * whose file is older does not find it any more, or has renamed it before the thief compares.
+ */
 
 void file_tag(char *tag, const struct stat *st, uint32_t crc)
 {
@@ -163,7 +212,8 @@ static int write_tmp(struct file_op *f, char *tag)
 	struct stat st;
 	int rc = 0, fd;
 
-	file_spare_path(f->fs, f->tmp, 't', f->fs->id, (uint64_t)(uintptr_t)f);
+	snprintf(f->tmp, sizeof(f->tmp), "%s/.spare/w-%s~%016llx-%llx", f->fs->root, f->image->name,
+		(unsigned long long)f->fs->id, (unsigned long long)(uintptr_t)f);
 	fd = open(f->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 	if (fd < 0)
 		return -errno;
@@ -201,12 +251,24 @@ static int compare(struct file_op *f)
 	return 0;
 }
 
+static int check_lock(struct file_op *f)
+{
+	if (!is_stolen(f->image, *find_held(f->fs, f->image->name)))
+		return 0;
+	return err_set(f->r->err, -ESTALE, "file store '%s': the lock of '%s' was stolen",
+		f->fs->root, f->image->name);
+}
+
 static int replace(struct file_op *f, char *tag)
 {
 	int rc = make_spare_dir(f->fs);
 
 	if (!rc)
 		rc = write_tmp(f, tag);
+	if (!rc)
+		rc = check_lock(f);
+	if (!rc)
+		rc = compare(f);
 	if (!rc && rename(f->tmp, f->path))
 		rc = -errno;
 	if (rc)
@@ -217,11 +279,8 @@ static int replace(struct file_op *f, char *tag)
 static int swap_locked(struct file_op *f)
 {
 	char tag[STORE_TAG_MAX];
-	int rc = compare(f);
+	int rc = -ENOENT; /* another process may clean .spare at the wrong moment */
 
-	if (rc)
-		return rc;
-	rc = -ENOENT; /* another process may clean .spare at the wrong moment */
 	for (int i = 0; rc == -ENOENT && i < TRIES; i++)
 		rc = replace(f, tag);
 	if (!rc)
@@ -229,6 +288,43 @@ static int swap_locked(struct file_op *f)
 	if (!rc)
 		memcpy(f->r->tag, tag, sizeof(tag));
 	return rc;
+}
+
+/* What others are about to put in the place of this image's swappable objects. */
+static void unlink_others(const struct file_op *f)
+{
+	char path[FILE_PATH_MAX], prefix[80];
+	struct dirent *e;
+	DIR *d;
+
+	snprintf(prefix, sizeof(prefix), "w-%s~", f->image->name);
+	snprintf(path, sizeof(path), "%s/.spare", f->fs->root);
+	d = opendir(path);
+	while (d && (e = readdir(d)))
+		if (!strncmp(e->d_name, prefix, strlen(prefix)))
+			(void)unlinkat(dirfd(d), e->d_name, 0);
+	if (d)
+		closedir(d);
+}
+
+static int wait_for_others(struct file_op *f, int fd)
+{
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB); i++) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		if (i < SWAP_WAITS) {
+			usleep(SWAP_WAIT_US);
+			continue;
+		}
+		if (!*find_held(f->fs, f->image->name))
+			return err_set(f->r->err, -EAGAIN,
+				"file store '%s': '%s' is being changed by a process that does not "
+				"go on",
+				f->fs->root, f->r->name);
+		unlink_others(f);
+		return 0;
+	}
+	return 0;
 }
 
 static int swap(struct file_op *f)
@@ -245,7 +341,9 @@ static int swap(struct file_op *f)
 	fd = open(f->image->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? -ESTALE : -errno;
-	rc = flock(fd, LOCK_EX) ? -errno : swap_locked(f);
+	rc = wait_for_others(f, fd);
+	if (!rc)
+		rc = swap_locked(f);
 	close(fd);
 	return rc;
 }
@@ -265,19 +363,6 @@ static int ofd_lock(int fd)
 	if (!fcntl(fd, F_OFD_SETLK, &k))
 		return 0;
 	return errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
-}
-
-static void lock_path(const struct file_image *i, char *path)
-{
-	snprintf(path, FILE_PATH_MAX, "%s/.lock", i->path);
-}
-
-/* Is this open file still the one at `path`? */
-static bool same_file(int fd, const char *path)
-{
-	struct stat a, b;
-
-	return !fstat(fd, &a) && !stat(path, &b) && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
 }
 
 /* The locked file's descriptor; -EBUSY with *fd_busy open for reading the holder's text. */
@@ -304,11 +389,17 @@ static int take_lock(const struct file_image *i, int *fd_busy)
 	}
 }
 
+/* The holder writes its name right after it got the lock. */
 static int say_busy(struct file_op *f, int fd)
 {
 	char text[HOLDER_TEXT];
-	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+	ssize_t n = 0;
 
+	for (int i = 0; n <= 0 && i < HOLDER_WAITS; i++) {
+		if (i)
+			usleep(HOLDER_WAIT_US);
+		n = pread(fd, text, sizeof(text) - 1, 0);
+	}
 	text[n > 0 ? n : 0] = 0;
 	return err_set(f->r->err, -EBUSY, "file store '%s': image '%s' is in use by %s",
 		f->fs->root, f->r->name, text[0] ? text : "another process");
@@ -323,13 +414,27 @@ static int write_holder(const struct store_req *r, int fd)
 	return 0;
 }
 
-static struct held_lock **find_held(struct file_store *fs, const char *image)
+/* Another file takes the lock's name; the one that the holder has locked is an orphan then. */
+static int steal_lock(struct file_op *f)
 {
-	struct held_lock **p = &fs->held;
+	char path[FILE_PATH_MAX];
+	int fd, rc;
 
-	while (*p && strcmp((*p)->image, image))
-		p = &(*p)->next;
-	return p;
+	lock_path(f->image, path);
+	file_spare_path(f->fs, f->tmp, 't', f->fs->id, (uint64_t)(uintptr_t)f);
+	fd = open(f->tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (fd < 0)
+		return -errno;
+	rc = ofd_lock(fd);
+	if (!rc)
+		rc = write_holder(f->r, fd);
+	if (!rc && rename(f->tmp, path))
+		rc = -errno;
+	if (!rc)
+		return fd;
+	unlink(f->tmp);
+	close(fd);
+	return rc;
 }
 
 /* The directory may be removed by another holder's UNLOCK between making and locking. */
@@ -353,11 +458,17 @@ static int lock(struct file_op *f)
 	if (!k)
 		return -ENOMEM;
 	k->fd = take_lock_here(f, &busy);
+	if (k->fd == -EBUSY && f->r->steal)
+		k->fd = steal_lock(f);
 	rc = k->fd < 0 ? k->fd : write_holder(f->r, k->fd);
-	if (busy >= 0) {
+	if (rc == -EBUSY)
 		rc = say_busy(f, busy);
+	if (rc == -ENOLCK || rc == -EOPNOTSUPP || rc == -EINVAL)
+		rc = err_set(f->r->err, rc,
+			"file store '%s': its filesystem has no locks (%s); mount it with locks",
+			f->fs->root, strerror(-rc));
+	if (busy >= 0)
 		close(busy);
-	}
 	if (rc) {
 		if (k->fd >= 0)
 			close(k->fd);
@@ -446,7 +557,8 @@ void file_work_remove_image(struct file_op *f)
 	if (!is_empty(f->image->path))
 		return;
 	if (*find_held(f->fs, f->image->name)) {
-		remove_dirs(f);
+		if (!is_stolen(f->image, *find_held(f->fs, f->image->name)))
+			remove_dirs(f);
 		return;
 	}
 	fd = take_lock(f->image, NULL);
@@ -463,9 +575,11 @@ void file_work_unlock(struct file_op *f)
 	if (!k)
 		return;
 	*p = k->next;
-	remove_dirs(f);
-	if (!f->removed)
-		(void)!ftruncate(k->fd, 0);
+	if (!is_stolen(f->image, k)) {
+		remove_dirs(f);
+		if (!f->removed)
+			(void)!ftruncate(k->fd, 0);
+	}
 	close(k->fd);
 	free(k);
 }
@@ -502,7 +616,7 @@ static bool is_leftover(int dir, const char *name)
 {
 	struct stat st;
 
-	return name[0] != 't' || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) ||
+	return (name[0] != 't' && name[0] != 'w') || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) ||
 	       st.st_mtim.tv_sec + LEFTOVER_S < time(NULL);
 }
 

@@ -30,6 +30,7 @@ struct object {
 struct mem_lock {
 	struct mem_lock *next;
 	const struct store *holder;
+	bool stolen; /* kept, so that its holder can be told */
 	char image[STORE_NAME_MAX + 1];
 	char text[256];
 };
@@ -155,6 +156,40 @@ static struct object *make(struct mem_objects *o, const struct store_req *r)
 	return obj;
 }
 
+/* ---- locks ---- */
+
+static struct mem_lock **find_lock(struct mem_objects *o, const char *image)
+{
+	struct mem_lock **p = &o->locks;
+
+	while (*p && ((*p)->stolen || strcmp((*p)->image, image)))
+		p = &(*p)->next;
+	return p;
+}
+
+/* The lock on the image of this object, or of this name, that the handle lost. */
+static struct mem_lock **find_stolen(
+	struct mem_objects *o, const struct store *holder, const char *name)
+{
+	size_t len = strcspn(name, "/");
+	struct mem_lock **p = &o->locks;
+
+	while (*p && !((*p)->stolen && (*p)->holder == holder &&
+			     !strncmp((*p)->image, name, len) && !(*p)->image[len]))
+		p = &(*p)->next;
+	return p;
+}
+
+static void forget_stolen(struct mem_objects *o, const struct store *holder, const char *name)
+{
+	struct mem_lock **p = find_stolen(o, holder, name), *k = *p;
+
+	if (k) {
+		*p = k->next;
+		free(k);
+	}
+}
+
 /* ---- operations; each is called with the mutex held ---- */
 
 static int64_t create(struct mem_objects *o, struct store_req *r)
@@ -221,6 +256,9 @@ static int64_t do_swap(struct mem_objects *o, struct store_req *r)
 	bool found;
 	char tag[STORE_TAG_MAX];
 
+	if (*find_stolen(o, r->store, r->name))
+		return err_set(r->err, -ESTALE, "%s: the lock of '%s' was stolen", r->store->url,
+			r->name);
 	if (!r->tag[0]) {
 		rc = create(o, r);
 		if (!rc)
@@ -267,21 +305,12 @@ static int64_t do_list(struct mem_objects *o, struct store_req *r)
 	return rc;
 }
 
-static struct mem_lock **find_lock(struct mem_objects *o, const char *image)
-{
-	struct mem_lock **p = &o->locks;
-
-	while (*p && strcmp((*p)->image, image))
-		p = &(*p)->next;
-	return p;
-}
-
 static int64_t do_lock(struct mem_objects *o, struct store_req *r)
 {
 	struct mem_lock *held = *find_lock(o, r->name), *k;
 	uint64_t len = 0;
 
-	if (held)
+	if (held && !r->steal)
 		return err_set(r->err, -EBUSY, "%s: image '%s' is in use by %s", r->store->url,
 			r->name, held->text);
 	k = calloc(1, sizeof(*k));
@@ -294,6 +323,9 @@ static int64_t do_lock(struct mem_objects *o, struct store_req *r)
 		memcpy(k->text + len, r->iov[i].iov_base, n);
 		len += n;
 	}
+	forget_stolen(o, r->store, r->name);
+	if (held)
+		held->stolen = true;
 	snprintf(k->image, sizeof(k->image), "%s", r->name);
 	k->holder = r->store;
 	k->next = o->locks;
@@ -305,6 +337,7 @@ static int64_t do_unlock(struct mem_objects *o, struct store_req *r)
 {
 	struct mem_lock **p = find_lock(o, r->name), *k = *p;
 
+	forget_stolen(o, r->store, r->name);
 	if (k && k->holder == r->store) {
 		*p = k->next;
 		free(k);

@@ -365,6 +365,7 @@ void store_req_down(struct store_req *inner, const struct store_req *outer)
 		.off_bytes = outer->off_bytes,
 		.len_bytes = outer->len_bytes,
 		.pace = outer->pace,
+		.steal = outer->steal,
 		.err = outer->err,
 	};
 	memcpy(inner->tag, outer->tag, sizeof(inner->tag));

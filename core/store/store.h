@@ -23,8 +23,9 @@
  *   STORE_LOCK    take the writer lock of image `name` for this store handle; the iov holds a short
  *                 text about the holder; -EBUSY with the present holder's text in err.  A dead
  *                 holder's lock is free (file: kernel lock).  steal: take it from a holder that is
- *                 there, whose next SWAP then fails with -ESTALE as far as the store can see to it
- *   STORE_UNLOCK  give it back
+ *                 there; its SWAPs of that image then fail with -ESTALE as far as the store can see
+ *                 to it (I11 does not rest on that: the thief changes the superblock, too)
+ *   STORE_UNLOCK  give it back; without effect when it was stolen
  *
  * A failed GET or SWAP leaves `tag` as it was.
  * Errors worth retrying: -EIO, -ENOSPC, -ETIMEDOUT, -EAGAIN.  After such an error of a PUT or SWAP the

@@ -102,6 +102,8 @@ static const struct key keys[] = {
 	"GETs that prefetching keeps in flight", false},
 {"store.retry_ms", NUMBER, AT(store_retry_ms), 1, 60000, 0, NULL, "100",
 	"first back-off after a store error, in milliseconds", false},
+{"writer.check_ms", NUMBER, AT(writer_check_ms), 0, 3600000, 0, NULL, "5000",
+	"how often a writer looks whether somebody else took the image, in milliseconds; 0 never", false},
 {"trace.path", TEXT, AT(trace_path), 0, ROOM(trace_path), 0, NULL, "",
 	"record every image opened for I/O to this file; %n is the image's name", false},
 };

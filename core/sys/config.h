@@ -53,6 +53,7 @@ struct config {
 	uint64_t prefetch_ahead_bytes;	/* "prefetch.ahead": fetched, not yet read: 64 MiB */
 	uint32_t prefetch_depth;	/* "prefetch.depth": GETs in flight: 4 */
 	uint32_t store_retry_ms;	/* "store.retry_ms": first back-off after a store error: 100 */
+	uint32_t writer_check_ms;	/* "writer.check_ms": a writer looks whether the image is still its own: 5000; 0 = never */
 	char trace_path[256];		/* "trace.path": record every image opened for I/O; "%n" = its name */
 };
 

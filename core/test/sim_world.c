@@ -110,6 +110,8 @@ static void choose_config(struct world *w)
 	set(w, "cache.chunk", "%uK", (tiny ? 16u : 4u) << world_below(w, tiny ? 3 : 5));
 	set(w, "readahead.max", "%uK", world_may(w, F_AHEAD, 50) ? 256 : 0);
 	set(w, "store.retry_ms", "%u", 1u << world_below(w, 7));
+	w->check_ms = tiny ? 0 : (uint32_t)(w->plan.seed % 3) * 700;
+	set(w, "writer.check_ms", "%u", w->check_ms);
 	w->durable_store = world_chance(w, 15);
 	set(w, "durability", w->durable_store ? "store" : "journal");
 }

@@ -65,6 +65,7 @@ struct vol {
 /* A writer that lost its images and does not know (it slept): a power-on beside ours. */
 struct zombie {
 	bool there, in_call;
+	bool steal; /* it still holds the locks: the new one has to steal */
 	struct sim_disk *disk[WORLD_LEGS];
 	struct store *store, *raw;
 	struct lsvd_ctx *ctx;
@@ -100,6 +101,7 @@ struct world {
 	struct fault_rules rules; /* of the next power-on */
 	struct lsvd_config *cfg;
 	bool durable_store;
+	uint32_t check_ms; /* writers look so often whether they still have the image; 0 never */
 	struct vol vol[WORLD_VOLS];
 	unsigned nvols;
 	uint32_t last_tag;

@@ -3,10 +3,14 @@
 
 #include "test/sim_vol.h"
 
+#include "image/image_impl.h"
+
 #include <errno.h>
 #include <string.h>
 
 enum { LIE_BYTES = 16384 };
+
+static const uint64_t gets_ns = 10000000000u;
 
 static void take_lock(struct world *w, struct store *s, const char *name)
 {
@@ -67,10 +71,11 @@ static void step_aside(struct world *w)
 void zombie_rises(struct world *w)
 {
 	workload_finish(w);
-	world_log(w, "---- another writer takes over");
+	w->zombie.steal = w->plan.seed & 1;
+	world_log(w, "---- another writer takes over%s", w->zombie.steal ? " by stealing" : "");
 	w->blocking = true;
 	for (unsigned i = 0; i < w->nvols; i++)
-		if (w->vol[i].img)
+		if (w->vol[i].img && !w->zombie.steal)
 			take_lock(w, w->store, w->vol[i].name);
 	w->blocking = false;
 	step_aside(w);
@@ -116,12 +121,27 @@ static void must_fail(struct world *w, const char *what, int rc)
 		world_fail(w, "the old writer's %s went well", what);
 }
 
+/* It does nothing, but look: it must learn within two looks, and what these take. */
+static void just_wait(struct world *w)
+{
+	struct zombie *z = &w->zombie;
+	uint64_t until = loop_now(w->loop) + 2ull * w->check_ms * 1000000 + gets_ns;
+
+	while (loop_now(w->loop) < until)
+		loop_poll(w->loop, 1000000);
+	for (unsigned i = 0; i < w->nvols; i++)
+		if (z->img[i] && volume_failed(z->img[i]->vol) == 0)
+			world_fail(w, "the old writer of %s does not know", w->vol[i].name);
+}
+
 void zombie_learns(struct world *w)
 {
 	struct zombie *z = &w->zombie;
 	char why[LSVD_ERR_MAX];
 
 	z->in_call = true;
+	if (w->check_ms && w->calm)
+		just_wait(w);
 	for (unsigned i = 0; i < w->nvols; i++) {
 		if (!z->img[i])
 			continue;

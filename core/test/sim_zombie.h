@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * sim_zombie.h - two writers: one lost its locks and does not know (a machine that slept), another
- * takes the images with a pool of its own.  The first must learn of it at its next superblock
+ * sim_zombie.h - two writers: one lost its locks and does not know (a machine that slept), or has them
+ * (it is stopped, or out of reach) and they are stolen; another takes the images with a pool of its
+ * own.  The first must learn of it at its next superblock
  * change, and nothing that it wrote since may ever be seen (I11, I6).
  */
 #ifndef LSVD_TEST_SIM_ZOMBIE_H

@@ -64,6 +64,20 @@ int64_t util_lock(struct store *s, const char *image, const char *holder)
 	return run(s, STORE_LOCK, image, 0, plain(holder), strlen(holder), "");
 }
 
+int64_t util_steal(struct store *s, const char *image, const char *holder)
+{
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)holder, .iov_len = strlen(holder)};
+	struct store_req r = {.op = STORE_LOCK,
+		.name = image,
+		.iov = &iov,
+		.iovcnt = 1,
+		.len_bytes = iov.iov_len,
+		.steal = true,
+		.err = &util_err};
+
+	return store_wait(s, &r);
+}
+
 int64_t util_unlock(struct store *s, const char *image)
 {
 	return run(s, STORE_UNLOCK, image, 0, NULL, 0, "");

@@ -419,7 +419,10 @@ TEST(a_journal_elsewhere_is_a_choice)
 	ie_close(e);
 	/* The first pool is back; its journal must not come back with it. */
 	ie_set(e, "pool.path", e->pool);
-	ie_open(e, LSVD_DRIVE_INLINE);
+	ie_ctx(e, LSVD_DRIVE_INLINE);
+	IE_SAYS(e, try_open(e, 0), -ESTALE, "`lsvd journal replay`");
+	IE_SAYS(e, try_open(e, 0), -ESTALE, "`lsvd journal discard`");
+	ie_image(e, LSVD_OPEN_NO_JOURNAL);
 	model_check_all(e);
 	model_write(e, 128, 8);
 	ie_close(e);

@@ -254,6 +254,34 @@ static void case_the_lock_has_one_holder(struct fix *f)
 	assert_string_equal(util_list(f->s, ""), "");
 }
 
+static void case_a_lock_can_be_stolen(struct fix *f)
+{
+	struct store *other = util_open(f->l, f->url, 0);
+	char tag[STORE_TAG_MAX];
+
+	assert_int_equal(util_swap(f->s, "a/super", "", "one", 3), 0);
+	memcpy(tag, util_tag, sizeof(tag));
+	assert_int_equal(util_steal(f->s, "a", "one"), 0); /* from nobody */
+	assert_int_equal(util_lock(other, "a", "two"), -EBUSY);
+	assert_int_equal(util_steal(other, "a", "two"), 0);
+	assert_int_equal(util_lock(f->s, "a", "one"), -EBUSY);
+	assert_non_null(strstr(util_err.msg, "two"));
+	/* These two see to it; what fences is the superblock's change. */
+	if (!strcmp(f->s->kind, "file") || !strcmp(f->s->kind, "mem"))
+		assert_int_equal(util_swap(f->s, "a/super", tag, "x", 1), -ESTALE);
+	assert_int_equal(util_unlock(f->s, "a"), 0); /* not its own any more: no effect */
+	assert_int_equal(util_lock(f->s, "a", "one"), -EBUSY);
+	assert_int_equal(util_steal(f->s, "a", "one"), 0); /* and back */
+	assert_int_equal(util_lock(other, "a", "two"), -EBUSY);
+	assert_int_equal(util_unlock(other, "a"), 0);
+	assert_int_equal(util_get(f->s, "a/super", 0, tag, 3), 3);
+	memcpy(tag, util_tag, sizeof(tag));
+	assert_int_equal(util_swap(f->s, "a/super", tag, "y", 1), 0);
+	assert_int_equal(util_unlock(f->s, "a"), 0);
+	assert_int_equal(util_lock(other, "a", "two"), 0);
+	store_close(other);
+}
+
 static void case_a_lock_outlives_its_objects(struct fix *f)
 {
 	struct store *other = util_open(f->l, f->url, 0);
@@ -518,6 +546,7 @@ static void case_random_operations_agree_with_a_model(struct fix *f)
 	RUN(K, list_is_sorted_and_by_prefix, url, real) \
 	RUN(K, swap_compares, url, real)                \
 	RUN(K, the_lock_has_one_holder, url, real)      \
+	RUN(K, a_lock_can_be_stolen, url, real)         \
 	RUN(K, a_lock_outlives_its_objects, url, real)  \
 	RUN(K, handles_share_the_objects, url, real)    \
 	RUN(K, bad_names_are_refused, url, real)        \

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -718,6 +719,35 @@ TEST(swaps_of_several_processes_lose_nothing)
 	}
 	assert_true(util_get(f.s, "vm/super", 0, text, 31) > 0);
 	assert_int_equal(atoi(text), CHILDREN * INCREMENTS);
+	close_it(&f);
+}
+
+/* Whoever changes an object of an image holds a lock on its directory meanwhile. */
+TEST(a_process_that_stopped_in_a_swap_hinders_no_thief)
+{
+	char tag[STORE_TAG_MAX];
+	struct store *thief;
+	struct fix f;
+	int fd;
+
+	set_up(&f);
+	assert_int_equal(util_lock(f.s, "vm", "the stopped one"), 0);
+	assert_int_equal(util_swap(f.s, "vm/super", "", "one", 3), 0);
+	memcpy(tag, util_tag, sizeof(tag));
+	fd = open(path(&f, "/vm"), O_RDONLY | O_DIRECTORY);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	write_file(path(&f, "/.spare/w-vm~0000000000000001-1"), "mine");
+	write_file(path(&f, "/.spare/w-vm2~0000000000000001-1"), "another image's");
+	thief = util_open(f.l, f.url, 0);
+	assert_int_equal(util_swap(thief, "vm/clones", "", "x", 1), -EAGAIN); /* no thief yet */
+	assert_int_equal(util_steal(thief, "vm", "the thief"), 0);
+	assert_int_equal(util_swap(thief, "vm/super", tag, "two", 3), 0);
+	/* It cannot be renamed any more. */
+	assert_int_equal(inode(path(&f, "/.spare/w-vm~0000000000000001-1")), 0);
+	assert_int_not_equal(inode(path(&f, "/.spare/w-vm2~0000000000000001-1")), 0);
+	close(fd);
+	assert_int_equal(util_swap(f.s, "vm/super", util_tag, "no", 2), -ESTALE);
+	store_close(thief);
 	close_it(&f);
 }
 

@@ -2,8 +2,8 @@
 /*
  * open.c - creating, opening, closing and removing a volume.
  *
- * Opening for write, in this order: image lock; superblock; is the journal here the right one
- * (I12); maps (load.c); raise the epoch by compare-and-swap, marked not clean (I11); replay the
+ * Opening for write, in this order (writer.c has what is about other writers): image lock;
+ * superblock; is the journal here the right one (I12); maps (load.c); raise the epoch by compare-and-swap, marked not clean (I11); replay the
  * journal; look for orphans, which a late PUT makes even after a clean close.  Closing: drain,
  * checkpoint, mark clean, give the journal's segments back, unlock.
  */
@@ -139,108 +139,6 @@ int volume_create(struct store *s, const char *name, uint64_t size_sectors, stru
 	return rc;
 }
 
-/* ---- locks ---- */
-
-static void holder_text(char *out, size_t len, const char *host, uint32_t pid, uint64_t since_ns)
-{
-	time_t t = (time_t)(since_ns / 1000000000u);
-	struct tm tm;
-	char when[32] = "?";
-
-	if (gmtime_r(&t, &tm))
-		strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	snprintf(out, len, "host %s pid %u since %s", host, pid, when);
-}
-
-void volume_writer_text(const struct superblock *sb, char *out, size_t len)
-{
-	if (sb->since_ns)
-		holder_text(out, len, sb->host, sb->pid, sb->since_ns);
-	else
-		snprintf(out, len, "nobody yet");
-}
-
-int volume_lock(struct store *s, const char *name, struct err *e)
-{
-	char host[SUPERBLOCK_HOST_MAX] = "?", text[160];
-	struct iovec iov = {.iov_base = text};
-	struct store_req r = {.op = STORE_LOCK, .name = name, .iov = &iov, .iovcnt = 1, .err = e};
-	int64_t rc;
-
-	gethostname(host, sizeof(host) - 1);
-	holder_text(text, sizeof(text), host, (uint32_t)getpid(), loop_wall(s->loop));
-	iov.iov_len = r.len_bytes = strlen(text);
-	rc = store_wait(s, &r);
-	return rc < 0 ? err_wrap(e, (int)rc, "image '%s'", name) : 0;
-}
-
-void volume_unlock(struct store *s, const char *name)
-{
-	struct store_req r = {.op = STORE_UNLOCK, .name = name};
-
-	if (store_wait(s, &r) < 0)
-		return; /* the lock ends with the process */
-}
-
-/* ---- is the journal here the right one? (I12) ---- */
-
-static int check_journal(struct volume *v, struct err *e)
-{
-	const struct superblock *sb = v->sb;
-	uint64_t last = sb->epoch[sb->epochs - 1].epoch;
-	uint64_t here = journal_epoch_in_pool(v->pool, sb->uuid);
-	bool same_pool = !memcmp(sb->pool_uuid, pool_uuid(v->pool), 16);
-	char who[160];
-
-	volume_writer_text(sb, who, sizeof(who));
-	if (v->flags & VOLUME_NO_JOURNAL)
-		return here ? journal_wipe(v->pool, sb->uuid) : 0;
-	if (sb->clean || same_pool || MUTANT(ANY_POOL)) {
-		/* An epoch that had no time to write has left no segment, so `here` may be less
-		 * than `last`; but an older copy of the pool knows of fewer openings. */
-		if (!sb->clean && (here > last || pool_generation(v->pool) < sb->pool_generation))
-			return err_set(e, -ESTALE,
-				"this pool's journal of '%s' is of epoch %" PRIu64
-				" and the pool of generation %" PRIu64
-				", but the image's last writer had epoch %" PRIu64
-				" and generation %" PRIu64
-				": one of them is an old copy; open with "
-				"--no-journal to give this journal up",
-				v->name, here, pool_generation(v->pool), last, sb->pool_generation);
-		/* Clean: what is left here was covered, or belongs to somebody who lost the image.
-		 */
-		return sb->clean && here ? journal_wipe(v->pool, sb->uuid) : 0;
-	}
-	return err_set(e, -ESTALE,
-		"image '%s' was not closed cleanly by its last writer (%s), whose journal is in "
-		"another pool; open it with "
-		"that pool, or with --no-journal to give up what was not in the store yet",
-		v->name, who);
-}
-
-static int raise_epoch(struct volume *v, struct err *e)
-{
-	struct superblock *sb = v->sb;
-	uint64_t last = sb->epoch[sb->epochs - 1].epoch;
-
-	/* An epoch that wrote nothing leaves no trace. */
-	while (sb->epochs && sb->epoch[sb->epochs - 1].first_seq == v->applied_seq + 1)
-		sb->epochs--;
-	if (sb->epochs == SUPERBLOCK_EPOCHS_MAX)
-		return err_set(e, -EUCLEAN, "too many epochs without a checkpoint");
-	v->epoch = last + !MUTANT(REUSE_EPOCH);
-	sb->epoch[sb->epochs++] =
-		(struct superblock_epoch){.epoch = v->epoch, .first_seq = v->applied_seq + 1};
-	memcpy(sb->pool_uuid, pool_uuid(v->pool), 16);
-	sb->pool_generation = pool_generation(v->pool);
-	memset(sb->host, 0, sizeof(sb->host));
-	gethostname(sb->host, sizeof(sb->host) - 1);
-	sb->pid = (uint32_t)getpid();
-	sb->since_ns = loop_wall(v->loop);
-	sb->clean = false;
-	return superblock_swap_wait(v, e); /* I11 */
-}
-
 /* ---- the journal's owner ---- */
 
 static struct volume *of_owner(struct journal_owner *o)
@@ -263,7 +161,7 @@ static void on_full(struct journal_owner *o)
 	destage_press(of_owner(o));
 }
 
-static int open_journal(struct volume *v, uint64_t *replayed, struct err *e)
+static int open_journal(struct volume *v, struct err *e)
 {
 	struct journal_config cfg = {.loop = v->loop,
 		.pool = v->pool,
@@ -287,7 +185,7 @@ static int open_journal(struct volume *v, uint64_t *replayed, struct err *e)
 	rc = journal_new(&cfg, &v->journal, e);
 	v->replaying = true;
 	if (rc == 0)
-		rc = journal_replay(v->journal, v->covers_applied, replayed, e);
+		rc = journal_replay(v->journal, v->covers_applied, &v->replayed, e);
 	v->replaying = false;
 	return rc;
 }
@@ -418,13 +316,14 @@ static int load_maps(struct volume *v, struct err *e)
 
 static int open_for_write(struct volume *v, struct err *e)
 {
-	uint64_t replayed = 0;
-	int rc = raise_epoch(v, e);
+	int rc = writer_raise_epoch(v, e);
 
 	if (rc == 0)
-		rc = open_journal(v, &replayed, e);
+		rc = open_journal(v, e);
 	if (rc == 0)
 		remove_orphans(v);
+	if (rc == 0)
+		rc = writer_watch(v);
 	if (rc == 0 && v->failed)
 		rc = err_set(e, v->failed, "%s", strerror(-v->failed));
 	return rc;
@@ -436,8 +335,7 @@ static int open_in_steps(struct volume *v, const char *snapshot, struct err *e)
 
 	rc = volume_read_superblock(v->store, v->name, v->sb, v->tag, e);
 	if (rc == 0 && !(v->flags & VOLUME_READONLY)) {
-		rc = volume_lock(v->store, v->name, e);
-		v->locked = rc == 0;
+		rc = writer_lock(v, e);
 		/* Again: the last writer may just have closed it. */
 		if (rc == 0)
 			rc = volume_read_superblock(v->store, v->name, v->sb, v->tag, e);
@@ -445,13 +343,17 @@ static int open_in_steps(struct volume *v, const char *snapshot, struct err *e)
 	if (rc == 0 && snapshot)
 		rc = take_snapshot(v, snapshot, e);
 	if (rc == 0 && !(v->flags & VOLUME_READONLY))
-		rc = check_journal(v, e);
+		rc = writer_check_journal(v, e);
 	if (rc == 0)
 		rc = checkpointer_new(v) < 0 || destage_init(v) < 0 || collector_new(v) < 0
 			     ? -ENOMEM
 			     : 0;
 	if (rc == 0)
+		rc = writer_fence(v, e);
+	if (rc == 0)
 		rc = load_maps(v, e);
+	if (rc == 0)
+		rc = writer_check_old_journal(v, e);
 	if (rc == 0 && !(v->flags & VOLUME_READONLY))
 		rc = open_for_write(v, e);
 	return rc;
@@ -461,6 +363,7 @@ static void free_volume(struct volume *v)
 {
 	if (v->locked)
 		volume_unlock(v->store, v->name);
+	writer_unwatch(v);
 	collector_free(v);
 	destage_fini(v);
 	checkpointer_free(v);
@@ -470,6 +373,7 @@ static void free_volume(struct volume *v)
 		extmap_free(v->map);
 	if (v->objects)
 		objmap_free(v->objects);
+	free(v->watch.buf);
 	free(v->sb);
 	free(v);
 }
@@ -487,13 +391,31 @@ static bool moved_on(struct volume *v)
 	return moved;
 }
 
-/* `again`: worth another try, from the start. */
-static int open_once(const struct volume_params *p, struct volume **out, bool *again, struct err *e)
+/* A try at opening; `again`: worth another one, from the start. */
+struct opening {
+	struct volume *v;
+	bool again, fence;
+	char taken_from[160];
+};
+
+/* What was read may be gone, or old: of a reader beside a writer, or of a writer beside one that has
+ * lost the image and does not know it yet.  Nothing was changed so far; `late`, the epoch was
+ * raised, and somebody else took the image after that. */
+static bool worth_another(struct volume *v, int rc, bool snapshot)
+{
+	bool reader = v->flags & VOLUME_READONLY, late = rc == -ESTALE && v->journal;
+
+	/* A snapshot stays what it is. */
+	return (reader || rc == -ENOENT || (rc == -ESTALE && !late)) && v->tag[0] && !(rc == 0 && snapshot) &&
+	       moved_on(v);
+}
+
+static int open_once(const struct volume_params *p, struct opening *o, struct err *e)
 {
 	struct volume *v = calloc(1, sizeof(*v));
 	int rc;
 
-	*again = false;
+	o->again = false;
 	if (!v)
 		return -ENOMEM;
 	v->loop = p->loop;
@@ -502,39 +424,41 @@ static int open_once(const struct volume_params *p, struct volume **out, bool *a
 	v->cache = p->cache;
 	v->cfg = *p->config;
 	v->flags = p->flags;
+	v->fence = o->fence;
+	memcpy(v->taken_from, o->taken_from, sizeof(v->taken_from));
 	snprintf(v->name, sizeof(v->name), "%s", p->name);
 	v->sb = calloc(1, sizeof(*v->sb));
 	v->map = extmap_new();
 	v->objects = objmap_new();
 	apply_init(v);
 	rc = v->sb && v->map && v->objects ? open_in_steps(v, p->snapshot, e) : -ENOMEM;
-	/* A snapshot stays what it is.  A writer meets this beside one that has lost the image and
-	 * does not know it yet; it has changed nothing so far. */
-	*again = (p->flags & VOLUME_READONLY || rc == -ENOENT) && v->tag[0] &&
-		 !(rc == 0 && p->snapshot) && moved_on(v);
+	o->again = worth_another(v, rc, p->snapshot);
+	o->fence = !(p->flags & VOLUME_READONLY);
+	memcpy(o->taken_from, v->taken_from, sizeof(v->taken_from));
 	if (rc < 0) {
 		free_volume(v);
 		return rc;
 	}
-	*out = v;
+	o->v = v;
 	return 0;
 }
 
 int volume_open(const struct volume_params *p, struct volume **out, struct err *e)
 {
-	bool again = true;
+	struct opening o = {.again = true};
 	int rc = -EIO;
 
 	assert(!p->snapshot || p->flags & VOLUME_READONLY);
-	for (int tries = 0; again && tries < READER_TRIES; tries++) {
+	for (int tries = 0; o.again && tries < READER_TRIES; tries++) {
 		if (tries && rc == 0)
-			free_volume(*out);
+			free_volume(o.v);
 		if (e)
 			e->msg[0] = 0;
-		rc = open_once(p, out, &again, e);
+		rc = open_once(p, &o, e);
 	}
 	if (rc < 0)
 		return err_wrap(e, rc, "open image '%s'", p->name);
+	*out = o.v;
 	destage_kick(*out);
 	gc_maybe(*out);
 	return 0;
@@ -605,7 +529,7 @@ static bool requests_in_flight(const struct volume *v)
 	for (const struct outgoing *o = v->out; o; o = o->next)
 		if (o->in_store)
 			return true;
-	return c->in_store || c->swap.in_store || c->deleting || gc_reading(v) || v->step.queued ||
+	return c->in_store || c->swap.in_store || v->watch.in_store || c->deleting || gc_reading(v) || v->step.queued ||
 	       v->apply_task.queued || c->task.queued || v->holds_pending || v->drains;
 }
 
@@ -619,6 +543,7 @@ static void quiesce(struct volume *v)
 		loop_timer_cancel(v->loop, &o->retry);
 	loop_timer_cancel(v->loop, &v->ckpt->retry);
 	loop_timer_cancel(v->loop, &v->ckpt->swap.retry);
+	writer_unwatch(v);
 	while (requests_in_flight(v) || journal_busy(v->journal))
 		loop_poll(v->loop, LOOP_FOREVER);
 }
@@ -634,6 +559,8 @@ static int close_in_steps(struct volume *v, struct err *e)
 		rc = volume_drain_wait(v);
 	if (rc == 0)
 		rc = volume_checkpoint(v);
+	if (rc == -ESTALE)
+		return volume_say_lost(v, e);
 	if (rc < 0)
 		return err_set(e, rc,
 			"close image '%s': %s; what is not in the store stays in the pool's "

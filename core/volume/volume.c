@@ -138,6 +138,28 @@ int volume_failed(const struct volume *v)
 {
 	return v->failed;
 }
+
+void volume_failed_text(const struct volume *v, char *out, size_t len)
+{
+	if (v->failed == -ESTALE)
+		snprintf(out, len, "taken over by %s",
+			v->lost_to[0] ? v->lost_to : "another writer");
+	else
+		snprintf(out, len, "%s", v->failed ? strerror(-v->failed) : "");
+}
+
+const char *volume_taken_from(const struct volume *v)
+{
+	return v->taken_from;
+}
+uint64_t volume_covered(const struct volume *v)
+{
+	return v->covers_applied;
+}
+uint64_t volume_replayed(const struct volume *v)
+{
+	return v->replayed;
+}
 uint64_t volume_extents(const struct volume *v)
 {
 	return extmap_count(v->map);

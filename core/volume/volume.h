@@ -10,6 +10,7 @@
  * the headers after them, then the journal destage.c     batches, building, PUTs in flight, pacing
  *   apply.c       durable objects enter the maps, in order
  *   checkpoint.c tables.c ranges.c deferred.c  incremental checkpoints, deletes
+ *   writer.c      whose volume it is: lock, stealing, epoch, looking whether it still is
  *   snapshot.c    states that are kept
  *   gc.c victim.c garbage collection; victim.c is the pure policy
  *   bulk.c        new images in one go
@@ -30,7 +31,12 @@
 
 struct volume;
 
-enum volume_flags { VOLUME_READONLY = 1, VOLUME_NO_JOURNAL = 2 };
+enum volume_flags {
+	VOLUME_READONLY = 1,
+	VOLUME_NO_JOURNAL = 2,
+	VOLUME_STEAL = 4,	/* take it from a writer that has it */
+	VOLUME_OLD_JOURNAL = 8, /* bring in the journal of a writer that lost it, if that can be */
+};
 
 struct volume_params {
 	struct loop *loop;
@@ -145,6 +151,15 @@ int volume_profile(
 
 /* ---- facts ---- */
 int volume_failed(const struct volume *v); /* 0, or why it is read-only now (I13) */
+/* The same in words, "" when it is not. */
+void volume_failed_text(const struct volume *v, char *out, size_t len);
+/* The writer that it was taken from; "": nobody had it. */
+const char *volume_taken_from(const struct volume *v);
+/* Records of the journal that objects cover; that the opening found in the pool. */
+uint64_t volume_covered(const struct volume *v);
+uint64_t volume_replayed(const struct volume *v);
+/* Something looks as if another writer were at work: see whether the image is still ours. */
+void writer_watch_now(struct volume *v);
 void volume_get_stats(const struct volume *v, struct volume_stats *st);
 uint64_t volume_objects(const struct volume *v, uint64_t *stored_bytes, uint64_t *live_bytes);
 uint64_t volume_base_bytes(const struct volume *v); /* of these, in objects of base images */

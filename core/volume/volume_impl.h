@@ -48,6 +48,16 @@ struct outgoing {
 
 enum build_stage { STAGE_IDLE, STAGE_HOLDING, STAGE_COALESCE, STAGE_LAYOUT, STAGE_CRC, STAGE_WAIT };
 
+/* Looking whether the superblock is still ours; see writer.c. */
+struct watch {
+	struct loop_timer timer;
+	struct store_req req;
+	struct iovec iov;
+	char name[STORE_NAME_MAX], tag[STORE_TAG_MAX]; /* v->tag when it was asked for */
+	uint8_t *buf;				       /* NULL: nothing is watched */
+	bool in_store;
+};
+
 struct checkpointer;
 struct collector;
 
@@ -64,6 +74,12 @@ struct volume {
 	struct superblock *sb;
 	char tag[STORE_TAG_MAX];
 	bool locked, closing, replaying, idle;
+	bool fence;		/* another writer may be at work: change the superblock first */
+	uint64_t old_journal;	/* the journal here is of this epoch, not the image's last; 0: it is */
+	uint64_t replayed;	/* records that the journal here had for us */
+	char taken_from[160];	/* "": nobody had it */
+	char lost_to[160];	/* failed with -ESTALE: who has the image now, as far as known */
+	struct watch watch;
 	int failed;	  /* I13 */
 	int store_status; /* what the store said when it last failed; 0: it never did */
 	struct err store_why;
@@ -185,6 +201,17 @@ int volume_remove_objects(struct store *s, const char *name, struct err *e) MUST
 /* What a removal, a bulk load or a clone that was cut short left under this name.  -EEXIST: an
  * image. */
 int volume_purge(struct store *s, const char *name, struct err *e) MUST_CHECK;
+
+/* writer.c */
+int writer_lock(struct volume *v, struct err *e) MUST_CHECK; /* steals when told to */
+int writer_check_journal(struct volume *v, struct err *e) MUST_CHECK;
+int writer_fence(struct volume *v, struct err *e) MUST_CHECK; /* when there may be another writer */
+int writer_check_old_journal(struct volume *v, struct err *e) MUST_CHECK; /* maps are loaded */
+int writer_raise_epoch(struct volume *v, struct err *e) MUST_CHECK;
+int writer_watch(struct volume *v) MUST_CHECK; /* from now on */
+void writer_unwatch(struct volume *v);
+/* It failed with -ESTALE: the message; returns that. */
+int volume_say_lost(struct volume *v, struct err *e);
 
 /* gc.c */
 int collector_new(struct volume *v);
