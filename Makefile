@@ -56,6 +56,7 @@ note = $(if $(quiet),,@printf '  %-5s %s\n' $(1) $(patsubst $(O)/%,%,$@))
 
 lib_src  := $(wildcard core/sys/*.c core/store/*.c core/format/*.c core/map/*.c core/pool/*.c \
             core/journal/*.c core/cache/*.c core/volume/*.c core/image/*.c)
+lib_src  := $(filter-out $(if $(filter RADOS,$(found)),,core/store/rados%.c),$(lib_src))
 tool_src := $(wildcard cli/*.c trace/*.c reorg/*.c results/*.c)
 test_src := $(wildcard $(addsuffix /test/test_*.c,core cli trace reorg results fio-engine ci/runner))
 bench_src := $(wildcard ci/runner/*.c)

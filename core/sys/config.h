@@ -53,6 +53,12 @@ struct config {
 	uint64_t prefetch_ahead_bytes;	/* "prefetch.ahead": fetched, not yet read: 64 MiB */
 	uint32_t prefetch_depth;	/* "prefetch.depth": GETs in flight: 4 */
 	uint32_t store_retry_ms;	/* "store.retry_ms": first back-off after a store error: 100 */
+	char rados_conf[256];		/* "rados.conf": cluster's configuration file; "": where Ceph looks */
+	char rados_user[64];		/* "rados.user": "admin" or "client.admin"; "": Ceph's default */
+	char rados_data_pool[128];	/* "rados.data_pool": pool of a new image's data; "": the URL's */
+	uint32_t rados_timeout;		/* "rados.timeout": seconds: 30; 5 .. 3600 */
+	uint32_t rados_connect_timeout;	/* "rados.connect_timeout": seconds: 10; 1 .. 600 */
+	bool rados_blocklist;		/* "rados.blocklist": of a holder whose image is taken over: false */
 	char trace_path[256];		/* "trace.path": record every image opened for I/O; "%n" = its name */
 };
 
