@@ -24,23 +24,23 @@
 struct adopted {
 	struct adopted *next;
 	struct loop *l;
-	rados_ioctx_t io;
+	rados_t cluster;
 	char spec[256];
 };
 
 static pthread_mutex_t adopted_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct adopted *adopted;
 
-static rados_ioctx_t find_adopted(struct loop *l, const char *spec)
+static rados_t find_adopted(struct loop *l, const char *spec)
 {
-	rados_ioctx_t io = NULL;
+	rados_t cluster = NULL;
 
 	pthread_mutex_lock(&adopted_mutex);
-	for (struct adopted *a = adopted; a && !io; a = a->next)
+	for (struct adopted *a = adopted; a && !cluster; a = a->next)
 		if (a->l == l && !strcmp(a->spec, spec))
-			io = a->io;
+			cluster = a->cluster;
 	pthread_mutex_unlock(&adopted_mutex);
-	return io;
+	return cluster;
 }
 
 /* ---- requests ---- */
@@ -446,14 +446,15 @@ static int open_pools(struct rados_store *rs, const char *data_pool, struct err 
 static int open_store(struct rados_store *rs, struct loop *l, const char *spec,
 	const struct config *cfg, struct err *e)
 {
-	rados_ioctx_t io = find_adopted(l, spec);
+	rados_t cluster = find_adopted(l, spec);
 	const char *user = cfg->rados_user[0] ? cfg->rados_user : "admin";
 	int rc = parse(rs, spec, e);
 
 	if (!rc)
 		rc = rados_load(e);
 	if (!rc)
-		rc = io ? rados_conn_adopt(io, &rs->conn, e) : rados_conn_get(cfg, &rs->conn, e);
+		rc = cluster ? rados_conn_adopt(cluster, &rs->conn, e)
+			     : rados_conn_get(cfg, &rs->conn, e);
 	if (rc)
 		return rc;
 	snprintf(rs->user, sizeof(rs->user), "%s", strncmp(user, "client.", 7) ? user : user + 7);
@@ -524,7 +525,7 @@ int store_rados_adopt(struct loop *l, const char *url, void *ioctx, struct err *
 	if (!a)
 		return err_set(e, -ENOMEM, "%.200s: out of memory", url);
 	a->l = l;
-	a->io = ioctx;
+	a->cluster = librados.ioctx_get_cluster(ioctx);
 	snprintf(a->spec, sizeof(a->spec), "%s", url + 6);
 	pthread_mutex_lock(&adopted_mutex);
 	a->next = adopted;

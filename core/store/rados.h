@@ -18,14 +18,44 @@
 
 #include "store/store.h"
 
+#include <errno.h>
+
+#ifdef HAVE_RADOS
+
 /* `spec` is what follows "rados:". */
 int store_rados_open(struct loop *l, const char *spec, const struct config *cfg, struct store **out,
 	struct err *e) MUST_CHECK;
 
-/* From now on `rados:POOL[/NAMESPACE]` on this loop means the pool, namespace and cluster of this
- * rados_ioctx_t, whose cluster must stay connected until store_rados_forget() and until the stores
- * are closed.  -EINVAL: the ioctx is of another pool or namespace. */
+/* From now on `rados:POOL[/NAMESPACE]` on this loop means the cluster that this rados_ioctx_t is
+ * of, which must stay connected until store_rados_forget() and until the stores are closed; the
+ * ioctx itself need not stay.  -EINVAL: it is of another pool or namespace. */
 int store_rados_adopt(struct loop *l, const char *url, void *ioctx, struct err *e) MUST_CHECK;
 void store_rados_forget(struct loop *l);
+
+#else
+
+static inline int store_rados_none(const char *spec, struct err *e)
+{
+	return err_set(e, -EOPNOTSUPP,
+		"'rados:%.100s': this lsvd was built without RADOS; build it where librados-dev is",
+		spec);
+}
+static inline int store_rados_open(struct loop *l, const char *spec, const struct config *cfg,
+	struct store **out, struct err *e)
+{
+	(void)l, (void)cfg, (void)out;
+	return store_rados_none(spec, e);
+}
+static inline int store_rados_adopt(struct loop *l, const char *url, void *ioctx, struct err *e)
+{
+	(void)l, (void)ioctx;
+	return store_rados_none(url, e);
+}
+static inline void store_rados_forget(struct loop *l)
+{
+	(void)l;
+}
+
+#endif
 
 #endif

@@ -298,9 +298,9 @@ static int configure(struct rados_conn *c, struct err *e)
 		return err_set(e, rc,
 			"rados: cannot read %s: %s; name the cluster's configuration file with "
 			"--set rados.conf=FILE",
-			conf  ? conf
-			: env ? env
-			      : "a ceph.conf (in /etc/ceph, ~/.ceph or here)",
+			conf	      ? conf
+			: env && *env ? env
+				      : "a ceph.conf (in /etc/ceph, ~/.ceph or here)",
 			strerror(-rc));
 	rc = librados.conf_parse_env(c->cluster, NULL);
 	if (!rc)
@@ -391,9 +391,8 @@ int rados_conn_get(const struct config *cfg, struct rados_conn **out, struct err
 	return rc;
 }
 
-int rados_conn_adopt(rados_ioctx_t io, struct rados_conn **out, struct err *e)
+int rados_conn_adopt(rados_t cluster, struct rados_conn **out, struct err *e)
 {
-	rados_t cluster = librados.ioctx_get_cluster(io);
 	struct rados_conn *c;
 
 	pthread_mutex_lock(&mutex);

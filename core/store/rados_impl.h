@@ -107,8 +107,8 @@ struct rados_conn {
 };
 
 int rados_conn_get(const struct config *cfg, struct rados_conn **out, struct err *e) MUST_CHECK;
-/* The connection of an ioctx that is the caller's. */
-int rados_conn_adopt(rados_ioctx_t io, struct rados_conn **out, struct err *e) MUST_CHECK;
+/* One that is the caller's. */
+int rados_conn_adopt(rados_t cluster, struct rados_conn **out, struct err *e) MUST_CHECK;
 void rados_conn_put(struct rados_conn *c);
 int rados_load(struct err *e) MUST_CHECK;
 

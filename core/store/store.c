@@ -175,19 +175,6 @@ static int open_mem(struct loop *l, const char *name, struct store **out, struct
 	return store_mem_open(l, word, out, e);
 }
 
-static int open_rados(struct loop *l, const char *spec, const struct config *cfg, struct store **out,
-	struct err *e)
-{
-#ifdef HAVE_RADOS
-	return store_rados_open(l, spec, cfg, out, e);
-#else
-	(void)l, (void)cfg, (void)out;
-	return err_set(e, -EINVAL,
-		"'rados:%.100s': this lsvd was built without RADOS; build it where librados-dev is",
-		spec);
-#endif
-}
-
 int store_open(struct loop *l, const char *url, const struct config *cfg, unsigned flags, struct store **out,
 	struct err *e)
 {
@@ -202,7 +189,7 @@ int store_open(struct loop *l, const char *url, const struct config *cfg, unsign
 	if (starts(url, "file:"))
 		return store_file_open(l, url + 5, flags, out, e);
 	if (starts(url, "rados:"))
-		return open_rados(l, url + 6, cfg, out, e);
+		return store_rados_open(l, url + 6, cfg, out, e);
 	return err_set(e, -EINVAL,
 		"'%.100s' is not a store; write file:DIR, rados:POOL or mem:, behind filters like "
 		"model:ssd:",

@@ -6,6 +6,7 @@
 struct err util_err;
 char util_tag[STORE_TAG_MAX];
 uint64_t util_size;
+const struct config *util_cfg;
 
 struct list_text {
 	struct store_req r;
@@ -64,6 +65,21 @@ int64_t util_lock(struct store *s, const char *image, const char *holder)
 	return run(s, STORE_LOCK, image, 0, plain(holder), strlen(holder), "");
 }
 
+int64_t util_steal(struct store *s, const char *image, const char *holder)
+{
+	struct iovec iov = {plain(holder), strlen(holder)};
+	struct store_req r = {.op = STORE_LOCK,
+		.name = image,
+		.iov = &iov,
+		.iovcnt = 1,
+		.len_bytes = iov.iov_len,
+		.steal = true,
+		.err = &util_err};
+
+	util_err.msg[0] = 0;
+	return store_wait(s, &r);
+}
+
 int64_t util_unlock(struct store *s, const char *image)
 {
 	return run(s, STORE_UNLOCK, image, 0, NULL, 0, "");
@@ -113,7 +129,7 @@ void *util_bytes(uint64_t seed, size_t len)
 struct store *util_open(struct loop *l, const char *url, unsigned flags)
 {
 	struct store *s = NULL;
-	int rc = store_open(l, url, NULL, flags, &s, &util_err);
+	int rc = store_open(l, url, util_cfg, flags, &s, &util_err);
 
 	if (rc)
 		fail_msg("open %s: %s", url, err_text(&util_err, rc));

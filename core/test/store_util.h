@@ -10,11 +10,15 @@ extern struct err util_err;
 extern char util_tag[STORE_TAG_MAX];	/* of the last get or swap */
 extern uint64_t util_size;		/* of the last get */
 
+/* What util_open() opens with; NULL: defaults. */
+extern const struct config *util_cfg;
+
 int64_t util_put(struct store *s, const char *name, const void *buf, size_t len);
 int64_t util_get(struct store *s, const char *name, uint64_t off, void *buf, size_t len);
 int64_t util_delete(struct store *s, const char *name);
 int64_t util_swap(struct store *s, const char *name, const char *tag, const void *buf, size_t len);
 int64_t util_lock(struct store *s, const char *image, const char *holder);
+int64_t util_steal(struct store *s, const char *image, const char *holder);
 int64_t util_unlock(struct store *s, const char *image);
 
 /* "a/x:5 a/y:7 " for what is listed; valid until the next call. */
