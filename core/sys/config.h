@@ -59,6 +59,15 @@ struct config {
 	uint32_t rados_timeout;		/* "rados.timeout": seconds: 30; 5 .. 3600 */
 	uint32_t rados_connect_timeout;	/* "rados.connect_timeout": seconds: 10; 1 .. 600 */
 	bool rados_blocklist;		/* "rados.blocklist": of a holder whose image is taken over: false */
+	char s3_endpoint[256];		/* "s3.endpoint": URL; "" = AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or AWS */
+	char s3_region[64];		/* "s3.region": "" = AWS_REGION, AWS_DEFAULT_REGION, or us-east-1 */
+	char s3_addressing[16];		/* "s3.addressing": "auto", "path", "host" */
+	char s3_ca_file[256];		/* "s3.ca_file": "" = the system's */
+	bool s3_verify;			/* "s3.verify": true */
+	uint32_t s3_timeout_ms;		/* "s3.timeout_ms": without progress: 15000 */
+	uint32_t s3_tries;		/* "s3.tries": 6; 1 .. 20 */
+	uint32_t s3_connections;	/* "s3.connections": 32; 1 .. 256 */
+	uint32_t s3_lease_ms;		/* "s3.lease_ms": 30000; 1 s .. 1 h */
 	char trace_path[256];		/* "trace.path": record every image opened for I/O; "%n" = its name */
 };
 
