@@ -2,7 +2,7 @@
 /*
  * store.h - an object store: immutable objects by name, and one small swappable object per image.
  *
- * URLs: `file:DIR`, `rados:POOL[/NAMESPACE]`, `mem:` (or `mem:NAME/`: one named store per process), and filters in front of a URL:
+ * URLs: `file:DIR`, `rados:POOL[/NAMESPACE]`, `s3:BUCKET[/PREFIX]`, `mem:` (or `mem:NAME/`: one named store per process), and filters in front of a URL:
  * `model:CLASS[,lat=20ms][,bw=100M]:URL` and `fault:KEY=VALUE[,...]:URL`.  An image is STORE-URL/NAME;
  * its objects are `NAME/<something without a slash>`.
  *
@@ -91,7 +91,7 @@ struct store {
 	struct loop *loop;
 	struct store_counts counts;
 	char url[512];
-	char kind[16];			/* "file", "mem", "rados", "model", "fault" */
+	char kind[16];			/* "file", "mem", "rados", "s3", "model", "fault" */
 	uint32_t put_multiple;		/* large objects whose size is a multiple of this are cheaper; or 0 */
 };
 
