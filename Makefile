@@ -35,6 +35,18 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread -MMD -M
              $(WARN) $(CFLAGS) $(SAN)
 LIBS  := -luring -ljansson -lisal -lpthread -lm
 
+# Libraries that only some URLs need are loaded when one is opened (core/sys/dynlib.h).  Building wants their headers:
+# -DHAVE_RADOS, -DHAVE_S3, -DHAVE_NBD say which are there; the others' URLs are left out.
+optional := RADOS:rados/librados.h:librados-dev:rados CURL:curl/curl.h:libcurl4-openssl-dev:s3 \
+  EVP:openssl/evp.h:libssl-dev:s3 EXPAT:expat.h:libexpat1-dev:s3 NBD:libnbd.h:libnbd-dev:nbd
+field = $(word $(1),$(subst :, ,$(2)))
+found := $(shell printf '\n\043if __has_include(<%s>)\n%s\n\043endif' $(foreach o,$(optional),$(call field,2,$(o)) $(call field,1,$(o))) \
+           | $(CC) -E -P -x c - 2>/dev/null)
+left_out := $(foreach o,$(optional),$(if $(filter $(call field,1,$(o)),$(found)),,$(o)))
+# S3 wants all three of its own.
+found += $(if $(filter-out $(found),CURL EVP EXPAT),,S3)
+ALL_CFLAGS += $(addprefix -DHAVE_,$(found))
+
 # V=1 shows the whole commands.
 Q := $(if $(V),,@)
 quiet := $(V)$(findstring s,$(filter-out --%,$(firstword -$(MAKEFLAGS))))
@@ -47,17 +59,26 @@ note = $(if $(quiet),,@printf '  %-5s %s\n' $(1) $(patsubst $(O)/%,%,$@))
 
 lib_src  := $(wildcard core/sys/*.c core/store/*.c core/format/*.c core/map/*.c core/pool/*.c \
             core/journal/*.c core/cache/*.c core/volume/*.c core/image/*.c)
+lib_src  := $(filter-out $(if $(filter RADOS,$(found)),,core/store/rados%.c),$(lib_src))
+lib_src  := $(filter-out $(if $(filter S3,$(found)),,core/store/s3%.c),$(lib_src))
 tool_src := $(wildcard cli/*.c trace/*.c reorg/*.c results/*.c)
 test_src := $(wildcard $(addsuffix /test/test_*.c,core cli trace reorg results fio-engine ci/runner))
 bench_src := $(wildcard ci/runner/*.c)
 fuzz_src := $(wildcard $(addsuffix /test/fuzz_*.c,core cli trace reorg results))
+ifeq ($(filter S3,$(found)),)
+test_src := $(filter-out core/test/test_s3%,$(test_src))
+fuzz_src := $(filter-out core/test/fuzz_s3%,$(fuzz_src))
+endif
 test_lib := $(filter-out $(wildcard core/test/test_*.c core/test/fuzz_*.c core/test/bench_*.c),$(wildcard core/test/*.c))
 man_src  := $(wildcard docs/*.1 docs/*.3 docs/*.5)
 
 obj = $(patsubst %.c,$(O)/%.o,$(1))
 tests := $(patsubst %.c,$(O)/test/%,$(notdir $(test_src)))
 
-all: $(O)/liblsvd.a $(O)/liblsvd.so $(O)/lsvd engine  ## build the library, the tool and the fio engine
+all: $(O)/liblsvd.a $(O)/liblsvd.so $(O)/lsvd engine optional  ## build the library, the tool and the fio engine
+
+optional:
+	@$(foreach o,$(left_out),echo "note: no $(call field,2,$(o)) (package $(call field,3,$(o))); $(call field,4,$(o)): URLs are left out";):
 
 check_deps = for p in liburing jansson libisal; do ! command -v pkg-config >/dev/null || pkg-config --exists $$p || \
   { echo "make: no development files of $$p; run: ci/setup build" >&2; exit 1; }; done
@@ -182,7 +203,7 @@ test:  ## everything, with its set-up: packages when root, fio's headers
 	@O=$(O) ci/test
 
 bench:  ## benchmark this commit, with its set-up: PROFILE=quick or full
-	@ci/setup bench
+	@ci/setup $(if $(filter full,$(PROFILE)),full,bench)
 	@ci/fio-headers >/dev/null
 	@$(MAKE) --no-print-directory -s $(jobs) all bench-runner
 	@O=$(O) ci/bench $(PROFILE)
@@ -269,6 +290,6 @@ help:  ## this list
 	@echo "make [TARGET] [O=build] [PREFIX=/usr/local] [DESTDIR=] [CI=1: warnings are errors] [V=1: show commands]"
 	@grep -hE '^[a-z_-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## */\t/' | sort | expand -t 16
 
-.PHONY: all engine fio-headers unit bench-micro fuzzers check test bench asan ubsan tsan mutants soak fuzz lint-includes lint fmt setup \
+.PHONY: all engine optional fio-headers unit bench-micro fuzzers check test bench asan ubsan tsan mutants soak fuzz lint-includes lint fmt setup \
         install uninstall clean help FORCE
 -include $(shell [ ! -d $(O) ] || find $(O) -name '*.d')

@@ -26,6 +26,7 @@
 enum { OPT_SUPER = 0x1000, OPT_CHECKPOINT, OPT_OBJECT, OPT_PROFILE, OPT_AS, WORDS_MAX = 64 };
 
 struct args {
+	struct cli_open open;
 	struct dump d;
 	const char *word[WORDS_MAX];
 	bool is_file[WORDS_MAX];
@@ -80,6 +81,9 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 	struct args *a = s->input;
 
 	switch (key) {
+	case ARGP_KEY_INIT:
+		s->child_inputs[0] = &a->open;
+		return 0;
 	case 'f':
 		add_word(s, arg, true);
 		return 0;
@@ -121,9 +125,11 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 	}
 }
 
+static const struct argp_child kids[] = {{&cli_config_argp, 0, NULL, 10}, {0}};
 static const struct argp argp = {
 	.options = options,
 	.parser = parse,
+	.children = kids,
 	.args_doc = "IMAGE|FILE...",
 	.doc = "Print the structures an image, a pool or a single stored file consists of, also "
 	       "damaged "
@@ -370,7 +376,7 @@ static int one_image(struct args *a, const char *url)
 {
 	struct image im = {.a = a};
 	struct err e = {.msg = ""};
-	int rc = cli_store_open(url, &im.st);
+	int rc = cli_store_open(&a->open, url, &im.st);
 
 	if (rc)
 		return rc;

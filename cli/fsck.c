@@ -17,6 +17,7 @@
 #include <string.h>
 
 struct args {
+	struct cli_open open;
 	const char *image;
 	unsigned flags;
 	bool json, quiet;
@@ -41,6 +42,9 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 	struct args *a = s->input;
 
 	switch (key) {
+	case ARGP_KEY_INIT:
+		s->child_inputs[0] = &a->open;
+		return 0;
 	case 'd':
 		a->flags |= FSCK_DATA;
 		return 0;
@@ -67,9 +71,11 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 	}
 }
 
+static const struct argp_child kids[] = {{&cli_config_argp, 0, NULL, 10}, {0}};
 static const struct argp argp = {
 	.options = options,
 	.parser = parse,
+	.children = kids,
 	.args_doc = "IMAGE",
 	.doc = "Check an image in its store: superblock, checkpoints, the maps they make, and "
 	       "every "
@@ -182,7 +188,7 @@ static int run(int argc, char **argv)
 
 	if (argp_parse(&argp, argc, argv, 0, NULL, &a))
 		return CLI_USAGE;
-	rc = cli_store_open(a.image, &s);
+	rc = cli_store_open(&a.open, a.image, &s);
 	if (rc)
 		return rc;
 	cli_catch_signals();

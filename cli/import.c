@@ -106,7 +106,7 @@ static int check_end(const struct source *s)
 
 static int open_sink(const struct copy_args *a, uint64_t size, struct sink *k, struct err *e)
 {
-	char store_url[512], name[80];
+	char name[80];
 	struct bulk_options o = {0};
 	struct lsvd_config *cfg;
 	struct config c;
@@ -115,17 +115,16 @@ static int open_sink(const struct copy_args *a, uint64_t size, struct sink *k, s
 	if (rc)
 		return err_set(e, -EINVAL, "see above");
 	rc = config_resolve(cfg, a->to, &c, e);
+	if (rc == 0) {
+		o.object_bytes = c.object_bytes;
+		o.puts = c.destage_puts;
+		k->scratch = malloc(COPY_PIECE);
+		rc = k->scratch ? loop_uring_new(256, &k->loop, e) : -ENOMEM;
+	}
+	if (rc == 0)
+		rc = store_open_image(
+			k->loop, cfg, a->to, STORE_CREATE, &k->store, name, sizeof(name), e);
 	lsvd_config_free(cfg);
-	if (rc == 0)
-		rc = store_split_url(a->to, store_url, sizeof(store_url), name, sizeof(name), e);
-	if (rc < 0)
-		return rc;
-	o.object_bytes = c.object_bytes;
-	o.puts = c.destage_puts;
-	k->scratch = malloc(COPY_PIECE);
-	rc = k->scratch ? loop_uring_new(256, &k->loop, e) : -ENOMEM;
-	if (rc == 0)
-		rc = store_open(k->loop, store_url, NULL, STORE_CREATE, &k->store, e);
 	if (rc == 0)
 		rc = bulk_begin(k->store, name, size, &o, &k->bulk, e);
 	return rc;

@@ -58,6 +58,14 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 	}
 }
 
+static const struct argp_option config_options[] = {
+	{"config", OPT_CONFIG, "FILE", 0,
+		"read this configuration on top of the system's and the user's", 0},
+	{"set", OPT_SET, "KEY=VALUE", 0, "set a configuration key; `lsvd config` lists them", 0},
+	{0},
+};
+
+const struct argp cli_config_argp = {.options = config_options, .parser = parse};
 const struct argp cli_open_argp = {.options = options, .parser = parse};
 
 static const struct argp_option write_options[] = {

@@ -36,6 +36,7 @@ struct cli_open {
 };
 
 extern const struct argp cli_open_argp, cli_write_argp;
+extern const struct argp cli_config_argp; /* --config and --set alone, for what opens no image */
 
 enum cli_pool {
 	CLI_POOL,	    /* the configured one; created when absent */

@@ -7,18 +7,20 @@
 #include <errno.h>
 #include <stdio.h>
 
-int cli_store_open(const char *image, struct cli_store *s)
+int cli_store_open(const struct cli_open *o, const char *image, struct cli_store *s)
 {
 	struct err e = {.msg = ""};
-	char url[512];
-	int rc;
+	struct lsvd_config *cfg;
+	int rc = cli_open_config(o, &cfg);
 
+	if (rc)
+		return rc;
 	*s = (struct cli_store){0};
-	rc = store_split_url(image, url, sizeof(url), s->name, sizeof(s->name), &e);
+	rc = loop_uring_new(256, &s->loop, &e);
 	if (rc == 0)
-		rc = loop_uring_new(256, &s->loop, &e);
-	if (rc == 0)
-		rc = store_open(s->loop, url, NULL, 0, &s->store, &e);
+		rc = store_open_image(
+			s->loop, cfg, image, 0, &s->store, s->name, sizeof(s->name), &e);
+	lsvd_config_free(cfg);
 	if (rc == 0)
 		return CLI_OK;
 	cli_store_close(s);

@@ -3,6 +3,7 @@
 #ifndef LSVD_CLI_STORE_H
 #define LSVD_CLI_STORE_H
 
+#include "cli/open.h"
 #include "store/store.h"
 
 struct cli_store {
@@ -11,9 +12,9 @@ struct cli_store {
 	char name[80]; /* of the image */
 };
 
-/* Open the store of `image`, a STORE-URL/NAME.  CLI_OK, or an exit code after a message; then
+/* Open the store of `image`, a STORE-URL/NAME, with the settings of `o`.  CLI_OK, or an exit code after a message; then
  * nothing is to be closed. */
-int cli_store_open(const char *image, struct cli_store *s);
+int cli_store_open(const struct cli_open *o, const char *image, struct cli_store *s);
 void cli_store_close(struct cli_store *s);
 
 /* 36 characters of a UUID in a rotating static buffer (main thread only). */

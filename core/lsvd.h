@@ -92,6 +92,12 @@ LSVD_API int lsvd_ctx_open(
 /* Every image must be closed. */
 LSVD_API void lsvd_ctx_close(struct lsvd_ctx *ctx);
 
+/* Use the caller's connection for `rados:POOL` or `rados:POOL/NAMESPACE`, whatever rados.conf and rados.user
+ * say: that of a rados_ioctx_t of this pool and namespace.  The ioctx may be destroyed afterwards;
+ * the cluster stays connected until the context is closed.  -EINVAL: it is of another pool or
+ * namespace; -EOPNOTSUPP: built without RADOS. */
+LSVD_API int lsvd_ctx_rados_ioctx(struct lsvd_ctx *ctx, const char *url, void *ioctx, char *why);
+
 /* Inline drive: run what is ready, completions included; when nothing is, wait up to wait_ns (-1:
  * until something is).  Returns the number of events. */
 LSVD_API int lsvd_poll(struct lsvd_ctx *ctx, int64_t wait_ns);

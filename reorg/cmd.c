@@ -292,15 +292,12 @@ static int open_base(struct job *j, struct lsvd_config *cfg, struct err *e)
 
 static int build(struct job *j, uint64_t object_bytes, struct err *e)
 {
-	char store_url[512];
 	struct cli_progress p;
 	struct reorg_watch w = {progress, &p, &cli_interrupted};
 	double start = seconds();
-	int rc = store_split_url(
-		j->a->image[1], store_url, sizeof(store_url), j->name, sizeof(j->name), e);
+	int rc = store_open_image(j->s.loop, j->s.cfg, j->a->image[1], STORE_CREATE, &j->store,
+		j->name, sizeof(j->name), e);
 
-	if (!rc)
-		rc = store_open(j->s.loop, store_url, NULL, STORE_CREATE, &j->store, e);
 	if (rc)
 		return rc;
 	cli_progress_begin(&p, "build", j->x.sectors * 512, j->a->open.quiet);

@@ -15,11 +15,9 @@
 static int open_store(struct session *s, const char *url, struct session_image *i,
 	struct superblock *sb, struct err *e)
 {
-	char store_url[512];
-	int rc = store_split_url(url, store_url, sizeof(store_url), i->name, sizeof(i->name), e);
+	int rc = store_open_image(
+		s->loop, s->cfg, url, 0, &i->store, i->name, sizeof(i->name), e);
 
-	if (!rc)
-		rc = store_open(s->loop, store_url, NULL, 0, &i->store, e);
 	if (!rc)
 		rc = volume_read_superblock(i->store, i->name, sb, NULL, e);
 	return rc;

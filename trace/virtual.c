@@ -34,14 +34,12 @@ struct virtual
 
 static int open_store(struct virtual *v, const struct virtual_options *o, struct err *e)
 {
-	char url[512];
 	struct store *lower;
-	int rc = store_split_url(o->url, url, sizeof(url), v->name, sizeof(v->name), e);
+	int rc = loop_uring_new(64, &v->real, e);
 
 	if (rc == 0)
-		rc = loop_uring_new(64, &v->real, e);
-	if (rc == 0)
-		rc = store_open(v->real, url, NULL, 0, &lower, e);
+		rc = store_open_image(
+			v->real, o->cfg, o->url, 0, &lower, v->name, sizeof(v->name), e);
 	if (rc < 0)
 		return rc;
 	rc = store_overlay_model(v->sim, lower, o->model, &v->store, e);

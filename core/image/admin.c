@@ -14,10 +14,7 @@
 int image_open_store(struct lsvd_ctx *ctx, const char *url, unsigned flags, struct store **s,
 	char name[IMAGE_NAME_MAX], struct err *e)
 {
-	char store_url[512];
-	int rc = store_split_url(url, store_url, sizeof(store_url), name, IMAGE_NAME_MAX, e);
-
-	return rc < 0 ? rc : store_open(ctx->loop, store_url, NULL, flags, s, e);
+	return store_open_image(ctx->loop, ctx->cfg, url, flags, s, name, IMAGE_NAME_MAX, e);
 }
 
 int ctx_image_create(
@@ -120,8 +117,11 @@ int lsvd_image_list(struct lsvd_ctx *ctx, const char *store_url,
 	struct list l = {.req = {.op = STORE_LIST, .name = "", .item = note_image, .err = &e}};
 	bool entered = ctx_enter(ctx);
 	struct store *s;
-	int rc = store_open(ctx->loop, store_url, NULL, 0, &s, &e);
+	struct config cfg;
+	int rc = config_resolve(ctx->cfg, store_url, &cfg, &e);
 
+	if (rc == 0)
+		rc = store_open(ctx->loop, store_url, &cfg, 0, &s, &e);
 	if (rc == 0) {
 		rc = (int)store_wait(s, &l.req);
 		store_close(s);

@@ -21,7 +21,7 @@ static int open_both(struct lsvd_ctx *ctx, const char *base, const char *url, st
 	if (rc == 0 && strcmp(a, b))
 		rc = err_set(
 			e, -EXDEV, "a clone is in the store of its base: '%s' is not '%s'", b, a);
-	return rc < 0 ? rc : store_open(ctx->loop, a, NULL, 0, s, e);
+	return rc < 0 ? rc : image_open_store(ctx, url, 0, s, name, e);
 }
 
 int lsvd_clone(struct lsvd_ctx *ctx, const char *base, const char *url, char *why)

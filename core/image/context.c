@@ -7,6 +7,8 @@
  */
 #include "image/image_impl.h"
 
+#include "store/rados.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +63,7 @@ static struct lsvd_ctx *ctx_new(struct lsvd_config *cfg, struct err *e, int *rc)
 
 static void ctx_free(struct lsvd_ctx *ctx)
 {
+	store_rados_forget(ctx->loop);
 	if (ctx->own_loop && ctx->loop)
 		loop_free(ctx->loop);
 	lsvd_config_free(ctx->cfg);
@@ -155,6 +158,15 @@ int lsvd_ctx_open(
 	}
 	if (rc == 0)
 		*out = ctx;
+	why_copy(why, &e, rc);
+	return rc;
+}
+
+int lsvd_ctx_rados_ioctx(struct lsvd_ctx *ctx, const char *url, void *ioctx, char *why)
+{
+	struct err e = {.msg = ""};
+	int rc = store_rados_adopt(ctx->loop, url, ioctx, &e);
+
 	why_copy(why, &e, rc);
 	return rc;
 }

@@ -27,6 +27,7 @@ void store_init(struct store *s, struct loop *l, const struct store_ops *ops, co
 /* The openers behind the URLs' schemes. */
 int store_file_open(struct loop *l, const char *dir, unsigned flags, struct store **out, struct err *e) MUST_CHECK;
 int store_mem_open(struct loop *l, const char *name, struct store **out, struct err *e) MUST_CHECK;
+int store_s3_open(struct loop *l, const char *rest, const struct config *cfg, struct store **out, struct err *e) MUST_CHECK;
 int model_parse(const char *spec, struct model_class *m, struct err *e) MUST_CHECK;
 int fault_parse(const char *spec, struct fault_rules *f, struct err *e) MUST_CHECK;
 

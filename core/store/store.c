@@ -7,6 +7,7 @@
  */
 #include "store/impl.h"
 
+#include "store/rados.h"
 #include "sys/loop_sim.h"
 
 #include <assert.h>
@@ -174,6 +175,19 @@ static int open_mem(struct loop *l, const char *name, struct store **out, struct
 	return store_mem_open(l, word, out, e);
 }
 
+static int open_s3(struct loop *l, const char *spec, const struct config *cfg, struct store **out, struct err *e)
+{
+#ifdef HAVE_S3
+	return store_s3_open(l, spec, cfg, out, e);
+#else
+	(void)l, (void)cfg, (void)out;
+	return err_set(e, -EINVAL,
+		"'s3:%.100s': this lsvd was built without S3; build it where libcurl4-openssl-dev, libssl-dev and "
+		"libexpat1-dev are",
+		spec);
+#endif
+}
+
 int store_open(struct loop *l, const char *url, const struct config *cfg, unsigned flags, struct store **out,
 	struct err *e)
 {
@@ -187,8 +201,13 @@ int store_open(struct loop *l, const char *url, const struct config *cfg, unsign
 		return open_mem(l, url + 4, out, e);
 	if (starts(url, "file:"))
 		return store_file_open(l, url + 5, flags, out, e);
+	if (starts(url, "rados:"))
+		return store_rados_open(l, url + 6, cfg, out, e);
+	if (starts(url, "s3:"))
+		return open_s3(l, url + 3, cfg, out, e);
 	return err_set(e, -EINVAL,
-		"'%.100s' is not a store; write file:DIR or mem:, behind filters like model:ssd:",
+		"'%.100s' is not a store; write file:DIR, rados:POOL, s3:BUCKET/PREFIX or mem:, behind filters like "
+		"model:ssd:",
 		url);
 }
 
@@ -201,7 +220,7 @@ struct split {
 static bool split(const char *url, struct split *o)
 {
 	const char *body = url, *slash;
-	bool mem;
+	bool mem, rados, s3;
 
 	while (is_filter(body)) {
 		body = after_filter(body);
@@ -209,10 +228,14 @@ static bool split(const char *url, struct split *o)
 			return false;
 	}
 	mem = starts(body, "mem:");
-	if (!mem && !starts(body, "file:"))
+	rados = starts(body, "rados:");
+	s3 = starts(body, "s3:");
+	if (!mem && !rados && !s3 && !starts(body, "file:"))
 		return false;
 	body = strchr(body, ':') + 1;
 	slash = strrchr(body, '/');
+	if ((rados || s3) && (!slash || slash == body)) /* there is no pool or bucket by default */
+		return false;
 	if (!slash) /* "file:vm1" lies in the current directory */
 		*o = (struct split){body, body, mem ? "" : "."};
 	else if (mem || slash == body) /* "mem:pool/vm1", "file:/vm1": the slash stays */
@@ -230,7 +253,8 @@ int store_split_url(const char *image_url, char *store_url, size_t store_len, ch
 
 	if (!split(image_url, &s))
 		return err_set(e, -EINVAL,
-			"'%.100s' is not an image URL; write file:DIR/NAME or mem:NAME", image_url);
+			"'%.100s' is not an image URL; write file:DIR/NAME, rados:POOL/NAME, s3:BUCKET/PREFIX/NAME or mem:NAME",
+			image_url);
 	if (!store_image_name_ok(s.image, strlen(s.image)))
 		return err_set(e, -EINVAL,
 			"'%.100s': an image name is 1 to 64 of letters, digits, '.', '_', '-' and "
@@ -243,6 +267,19 @@ int store_split_url(const char *image_url, char *store_url, size_t store_len, ch
 		return err_set(e, -ENAMETOOLONG, "'%.100s...' is too long", image_url);
 	memcpy(name, s.image, strlen(s.image) + 1);
 	return 0;
+}
+
+int store_open_image(struct loop *l, struct lsvd_config *cfg, const char *image_url, unsigned flags,
+	struct store **out, char *name, size_t name_len, struct err *e)
+{
+	char store_url[sizeof((*out)->url)];
+	struct config c;
+	int rc = store_split_url(image_url, store_url, sizeof(store_url), name, name_len, e);
+
+	*out = NULL;
+	if (!rc && cfg)
+		rc = config_resolve(cfg, image_url, &c, e);
+	return rc ? rc : store_open(l, store_url, cfg ? &c : NULL, flags, out, e);
 }
 
 /* ---- requests ---- */

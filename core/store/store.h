@@ -2,7 +2,7 @@
 /*
  * store.h - an object store: immutable objects by name, and one small swappable object per image.
  *
- * URLs: `file:DIR`, `mem:` (or `mem:NAME/`: one named store per process), and filters in front of a URL:
+ * URLs: `file:DIR`, `rados:POOL[/NAMESPACE]`, `s3:BUCKET[/PREFIX]`, `mem:` (or `mem:NAME/`: one named store per process), and filters in front of a URL:
  * `model:CLASS[,lat=20ms][,bw=100M]:URL` and `fault:KEY=VALUE[,...]:URL`.  An image is STORE-URL/NAME;
  * its objects are `NAME/<something without a slash>`.
  *
@@ -92,7 +92,7 @@ struct store {
 	struct loop *loop;
 	struct store_counts counts;
 	char url[512];
-	char kind[16];			/* "file", "mem", "model", "fault" */
+	char kind[16];			/* "file", "mem", "rados", "s3", "model", "fault" */
 	uint32_t put_multiple;		/* large objects whose size is a multiple of this are cheaper; or 0 */
 };
 
@@ -112,6 +112,11 @@ void store_close(struct store *s);
  * filters keep their prefix.  A name is 1..64 of [A-Za-z0-9._-], not beginning with a dot. */
 int store_split_url(const char *image_url, char *store_url, size_t store_len, char *name, size_t name_len,
 	struct err *e) MUST_CHECK;
+
+/* Open the store of an image, with the settings that `cfg` (NULL: defaults) has for the image, and tell
+ * the image's name. */
+int store_open_image(struct loop *l, struct lsvd_config *cfg, const char *image_url, unsigned flags,
+	struct store **out, char *name, size_t name_len, struct err *e) MUST_CHECK;
 
 /* Submit and poll the loop until done (open, create, admin paths; never on the data path). */
 int64_t store_wait(struct store *s, struct store_req *r) MUST_CHECK;

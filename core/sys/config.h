@@ -54,6 +54,21 @@ struct config {
 	uint32_t prefetch_depth;	/* "prefetch.depth": GETs in flight: 4 */
 	uint32_t store_retry_ms;	/* "store.retry_ms": first back-off after a store error: 100 */
 	uint32_t writer_check_ms;	/* "writer.check_ms": a writer looks whether the image is still its own: 5000; 0 = never */
+	char rados_conf[256];		/* "rados.conf": cluster's configuration file; "": where Ceph looks */
+	char rados_user[64];		/* "rados.user": "admin" or "client.admin"; "": Ceph's default */
+	char rados_data_pool[128];	/* "rados.data_pool": pool of a new image's data; "": the URL's */
+	uint32_t rados_timeout;		/* "rados.timeout": seconds: 30; 5 .. 3600 */
+	uint32_t rados_connect_timeout;	/* "rados.connect_timeout": seconds: 10; 1 .. 600 */
+	bool rados_blocklist;		/* "rados.blocklist": of a holder whose image is taken over: false */
+	char s3_endpoint[256];		/* "s3.endpoint": URL; "" = AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or AWS */
+	char s3_region[64];		/* "s3.region": "" = AWS_REGION, AWS_DEFAULT_REGION, or us-east-1 */
+	char s3_addressing[16];		/* "s3.addressing": "auto", "path", "host" */
+	char s3_ca_file[256];		/* "s3.ca_file": "" = the system's */
+	bool s3_verify;			/* "s3.verify": true */
+	uint32_t s3_timeout_ms;		/* "s3.timeout_ms": without progress: 15000 */
+	uint32_t s3_tries;		/* "s3.tries": 6; 1 .. 20 */
+	uint32_t s3_connections;	/* "s3.connections": 32; 1 .. 256 */
+	uint32_t s3_lease_ms;		/* "s3.lease_ms": 30000; 1 s .. 1 h */
 	char trace_path[256];		/* "trace.path": record every image opened for I/O; "%n" = its name */
 };
 

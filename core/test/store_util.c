@@ -6,6 +6,7 @@
 struct err util_err;
 char util_tag[STORE_TAG_MAX];
 uint64_t util_size;
+const struct config *util_cfg;
 
 struct list_text {
 	struct store_req r;
@@ -66,7 +67,7 @@ int64_t util_lock(struct store *s, const char *image, const char *holder)
 
 int64_t util_steal(struct store *s, const char *image, const char *holder)
 {
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)holder, .iov_len = strlen(holder)};
+	struct iovec iov = {plain(holder), strlen(holder)};
 	struct store_req r = {.op = STORE_LOCK,
 		.name = image,
 		.iov = &iov,
@@ -75,6 +76,7 @@ int64_t util_steal(struct store *s, const char *image, const char *holder)
 		.steal = true,
 		.err = &util_err};
 
+	util_err.msg[0] = 0;
 	return store_wait(s, &r);
 }
 
@@ -127,7 +129,7 @@ void *util_bytes(uint64_t seed, size_t len)
 struct store *util_open(struct loop *l, const char *url, unsigned flags)
 {
 	struct store *s = NULL;
-	int rc = store_open(l, url, NULL, flags, &s, &util_err);
+	int rc = store_open(l, url, util_cfg, flags, &s, &util_err);
 
 	if (rc)
 		fail_msg("open %s: %s", url, err_text(&util_err, rc));

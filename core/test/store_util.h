@@ -10,6 +10,9 @@ extern struct err util_err;
 extern char util_tag[STORE_TAG_MAX];	/* of the last get or swap */
 extern uint64_t util_size;		/* of the last get */
 
+/* What util_open() opens with; NULL: defaults. */
+extern const struct config *util_cfg;
+
 int64_t util_put(struct store *s, const char *name, const void *buf, size_t len);
 int64_t util_get(struct store *s, const char *name, uint64_t off, void *buf, size_t len);
 int64_t util_delete(struct store *s, const char *name);

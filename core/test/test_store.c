@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * test_store.c - what every store promises: each CASE runs on each KIND of store.
+ *
+ * LSVD_TEST_STORES has the URLs of more stores, with commas in between (`rados:POOL`, `s3:BUCKET`):
+ * each case runs on each of them too, in a part of its own that is empty at the end.  Their
+ * settings are in the configuration files (LSVD_SYSTEM_CONFIG).
  */
+#include "lsvd.h"
 #include "store/store.h"
 #include "sys/loop_sim.h"
 #include "sys/loop_uring.h"
@@ -9,6 +14,7 @@
 #include "test/test.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 struct fix {
 	struct loop *l;
@@ -535,25 +541,145 @@ static void case_random_operations_agree_with_a_model(struct fix *f)
 	free(got);
 }
 
+/* ---- more than one handle ---- */
+
+/* Two writers that know nothing of each other: of each name exactly one of them makes it, whole. */
+static void case_two_writers_race(struct fix *f)
+{
+	enum { NAMES = 20 };
+	struct fix other = {.l = f->l, .s = util_open(f->l, f->url, 0)};
+	struct many *m = calloc(2 * NAMES, sizeof(*m));
+	char *bytes[2] = {util_bytes(21, MANY_LEN), util_bytes(22, MANY_LEN)};
+	char *got = util_bytes(0, MANY_LEN);
+
+	for (int i = 0; i < 2 * NAMES; i++) {
+		snprintf(m[i].name, sizeof(m[i].name), "a/%d", i / 2);
+		m[i].iov = (struct iovec){bytes[i & 1], MANY_LEN};
+		submit_one(i & 1 ? &other : f, &m[i], STORE_PUT);
+	}
+	wait_all(f, m, 2 * NAMES);
+	for (int i = 0; i < 2 * NAMES; i += 2) {
+		int winner = m[i].status != 0;
+
+		assert_int_equal(m[i + winner].status, 0);
+		assert_int_equal(m[i + !winner].status, -EEXIST);
+		assert_int_equal(util_get(f->s, m[i].name, 0, got, MANY_LEN), MANY_LEN);
+		assert_memory_equal(got, bytes[winner], MANY_LEN);
+	}
+	store_close(other.s);
+	free(m);
+	free(bytes[0]);
+	free(bytes[1]);
+	free(got);
+}
+
+/* What one has just written the other reads, and sees in the list. */
+static void case_what_was_just_written_is_read(struct fix *f)
+{
+	struct store *other = util_open(f->l, f->url, 0);
+	char *want = util_bytes(5, 5000), *got = util_bytes(6, 5000), name[16], item[32];
+	char tag[STORE_TAG_MAX] = "";
+
+	for (int i = 0; i < 30; i++) {
+		size_t len = 1 + (size_t)i * 150;
+
+		snprintf(name, sizeof(name), "a/%02d", i);
+		snprintf(item, sizeof(item), "%s:%zu ", name, len);
+		assert_int_equal(util_put(f->s, name, want + i, len), 0);
+		assert_int_equal(util_get(other, name, 0, got, 5000), len);
+		assert_memory_equal(got, want + i, len);
+		if (i % 6 == 0)
+			assert_non_null(strstr(util_list(other, "a/"), item));
+		assert_int_equal(util_swap(f->s, "a/super", tag, name, 4), 0);
+		memcpy(tag, util_tag, sizeof(tag));
+		assert_int_equal(util_get(other, "a/super", 0, got, 8), 4);
+		assert_memory_equal(got, name, 4);
+	}
+	store_close(other);
+	free(want);
+	free(got);
+}
+
+/* Objects come and go while they are listed: what was there before and stays is in every list, what
+ * had gone before in none. */
+static void case_listing_during_writes(struct fix *f)
+{
+	enum { STAY = 20 };
+	struct many *m = calloc(MANY, sizeof(*m));
+	char *bytes = util_bytes(9, MANY_LEN), name[32];
+
+	for (int i = 0; i < STAY; i++) {
+		snprintf(name, sizeof(name), "a/%02d-stays", i);
+		assert_int_equal(util_put(f->s, name, bytes, 10), 0);
+		snprintf(name, sizeof(name), "a/%02d-gone", i);
+		assert_int_equal(util_put(f->s, name, bytes, 10), 0);
+		assert_int_equal(util_delete(f->s, name), 0);
+	}
+	for (int round = 0; round < 4; round++) {
+		const char *list;
+
+		for (int i = 0; i < MANY; i++) {
+			snprintf(m[i].name, sizeof(m[i].name), "a/%d", 1000 + i);
+			m[i].iov = (struct iovec){bytes, MANY_LEN};
+			submit_one(f, &m[i], round & 1 ? STORE_DELETE : STORE_PUT);
+		}
+		list = util_list(f->s, "a/");
+		assert_non_null(list);
+		assert_null(strstr(list, "gone"));
+		for (int i = 0; i < STAY; i++) {
+			snprintf(name, sizeof(name), "a/%02d-stays:10 ", i);
+			assert_non_null(strstr(list, name));
+		}
+		wait_all(f, m, MANY);
+		for (int i = 0; i < MANY; i++)
+			assert_int_equal(m[i].status, 0);
+	}
+	free(m);
+	free(bytes);
+}
+
+static void case_objects_of_every_size(struct fix *f)
+{
+	static const size_t sizes[] = {0, 8 << 20, 64 << 20};
+	char *want = util_bytes(11, 64 << 20), *got = malloc(64 << 20);
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		size_t n = sizes[i], at = n > 5000 ? n - 5000 : 0;
+
+		assert_int_equal(util_put(f->s, "a/x", want, n), 0);
+		assert_int_equal(util_get(f->s, "a/x", 0, got, 64 << 20), n);
+		assert_int_equal(util_size, n);
+		assert_true(!memcmp(want, got, n));
+		assert_int_equal(util_get(f->s, "a/x", at, got, 8192), n - at);
+		assert_true(!memcmp(want + at, got, n - at));
+		assert_int_equal(util_delete(f->s, "a/x"), 0);
+	}
+	free(want);
+	free(got);
+}
+
 /* ---- every case on every kind ---- */
 
-#define CASES(K, url, real)                             \
-	RUN(K, what_is_put_is_got, url, real)           \
-	RUN(K, fragments_are_gathered, url, real)       \
-	RUN(K, a_name_is_put_once, url, real)           \
-	RUN(K, what_is_missing_is_said_so, url, real)   \
-	RUN(K, a_deleted_name_is_free, url, real)       \
-	RUN(K, list_is_sorted_and_by_prefix, url, real) \
-	RUN(K, swap_compares, url, real)                \
-	RUN(K, the_lock_has_one_holder, url, real)      \
-	RUN(K, a_lock_can_be_stolen, url, real)         \
-	RUN(K, a_lock_outlives_its_objects, url, real)  \
-	RUN(K, handles_share_the_objects, url, real)    \
-	RUN(K, bad_names_are_refused, url, real)        \
-	RUN(K, requests_are_counted, url, real)         \
-	RUN(K, many_at_once, url, real)                 \
-	RUN(K, many_readers_of_one_object, url, real)   \
-	RUN(K, a_race_has_one_winner, url, real)        \
+#define CASES(K, url, real)                              \
+	RUN(K, what_is_put_is_got, url, real)            \
+	RUN(K, fragments_are_gathered, url, real)        \
+	RUN(K, a_name_is_put_once, url, real)            \
+	RUN(K, what_is_missing_is_said_so, url, real)    \
+	RUN(K, a_deleted_name_is_free, url, real)        \
+	RUN(K, list_is_sorted_and_by_prefix, url, real)  \
+	RUN(K, swap_compares, url, real)                 \
+	RUN(K, the_lock_has_one_holder, url, real)       \
+	RUN(K, a_lock_outlives_its_objects, url, real)   \
+	RUN(K, handles_share_the_objects, url, real)     \
+	RUN(K, bad_names_are_refused, url, real)         \
+	RUN(K, requests_are_counted, url, real)          \
+	RUN(K, many_at_once, url, real)                  \
+	RUN(K, many_readers_of_one_object, url, real)    \
+	RUN(K, a_race_has_one_winner, url, real)         \
+	RUN(K, two_writers_race, url, real)              \
+	RUN(K, what_was_just_written_is_read, url, real) \
+	RUN(K, listing_during_writes, url, real)         \
+	RUN(K, objects_of_every_size, url, real)         \
 	RUN(K, random_operations_agree_with_a_model, url, real)
 
 #define RUN(K, name_, url_, real_)                  \
@@ -572,6 +698,105 @@ CASES(model_fault_mem, "model:hdd,parallel=3:fault:delay=1ms:mem:%s", false)
 CASES(file, "file:%s", true)
 CASES(model_file, "model:ssd:file:%s", true)
 
+/* ---- stores that are named from outside ---- */
+
+static struct fix set_up_extra(const char *base, struct config *cfg)
+{
+	char why[LSVD_ERR_MAX] = "";
+	struct lsvd_config *c = lsvd_config_new(why);
+	struct fix f = {.l = new_loop(true)};
+
+	if (!c)
+		fail_msg("%s", why);
+	snprintf(f.url, sizeof(f.url), "%s/t%d-%u", base, (int)getpid(), made++);
+	if (config_resolve(c, f.url, cfg, &util_err))
+		fail_msg("%s", util_err.msg);
+	lsvd_config_free(c);
+	util_cfg = cfg;
+	f.s = util_open(f.l, f.url, STORE_CREATE);
+	return f;
+}
+
+static void tear_down_extra(struct fix *f)
+{
+	char *list = strdup(util_list(f->s, "")), *at = list, *name;
+
+	while ((name = strsep(&at, " ")))
+		if (*name) {
+			*strrchr(name, ':') = 0;
+			assert_int_equal(util_delete(f->s, name), 0);
+		}
+	assert_string_equal(util_list(f->s, ""), "");
+	free(list);
+	tear_down(f);
+	util_cfg = NULL;
+}
+
+static void run_extra(const char *name, void (*run)(struct fix *f))
+{
+	char *urls = strdup(getenv("LSVD_TEST_STORES")), *at = urls, *url;
+
+	while ((url = strsep(&at, ","))) {
+		struct config cfg;
+		struct fix f;
+
+		if (!*url)
+			continue;
+		f = set_up_extra(url, &cfg);
+		print_message("  %s on %s\n", name, f.url);
+		run(&f);
+		tear_down_extra(&f);
+	}
+	free(urls);
+}
+
+/* Registered only when there are such stores. */
+#define EXTRA(name_)                                                                    \
+	static void extra_##name_(void **state)                                         \
+	{                                                                               \
+		(void)state;                                                            \
+		run_extra(#name_, case_##name_);                                        \
+	}                                                                               \
+	__attribute__((constructor)) static void ctor_extra_##name_(void)               \
+	{                                                                               \
+		static struct test t = {.name = "extra_" #name_, .run = extra_##name_}; \
+		if (getenv("LSVD_TEST_STORES") && *getenv("LSVD_TEST_STORES"))          \
+			test_register(&t);                                              \
+	}
+#undef RUN
+#define RUN(K, name_, url_, real_) EXTRA(name_)
+
+CASES(extra, "", true)
+
+/* Who has it taken away learns it at the next change, and the other's stays. */
+static void case_a_lock_is_stolen(struct fix *f)
+{
+	struct store *thief = util_open(f->l, f->url, 0);
+	char tag[STORE_TAG_MAX], got[8];
+
+	assert_int_equal(util_lock(f->s, "a", "the first"), 0);
+	assert_int_equal(util_swap(f->s, "a/super", "", "1", 1), 0);
+	memcpy(tag, util_tag, sizeof(tag));
+	assert_int_equal(util_lock(thief, "a", "the thief"), -EBUSY);
+	assert_int_equal(util_steal(thief, "a", "the thief"), 0);
+	assert_int_equal(util_swap(f->s, "a/super", tag, "2", 1), -ESTALE);
+	assert_true(util_err.msg[0]);
+	assert_int_equal(util_get(thief, "a/super", 0, got, 8), 1);
+	assert_memory_equal(got, "1", 1);
+	assert_int_equal(util_swap(thief, "a/super", util_tag, "3", 1), 0);
+	memcpy(tag, util_tag, sizeof(tag));
+	assert_int_equal(util_lock(f->s, "a", "the first again"), -EBUSY);
+	assert_non_null(strstr(util_err.msg, "the thief"));
+	assert_int_equal(util_unlock(f->s, "a"), 0); /* it is not its own any more */
+	assert_int_equal(util_lock(f->s, "a", "the first again"), -EBUSY);
+	assert_int_equal(util_swap(thief, "a/super", tag, "4", 1), 0);
+	assert_int_equal(util_unlock(thief, "a"), 0);
+	assert_int_equal(util_lock(f->s, "a", "the first again"), 0);
+	assert_int_equal(util_steal(thief, "b", "nobody had it"), 0);
+	store_close(thief);
+}
+EXTRA(a_lock_is_stolen)
+
 /* ---- URLs ---- */
 
 static void splits(const char *url, const char *store, const char *image)
@@ -589,6 +814,9 @@ TEST(image_urls_split)
 	splits("file:vols/vm1", "file:vols", "vm1");
 	splits("file:vm1", "file:.", "vm1");
 	splits("file:/vm1", "file:/", "vm1");
+	splits("rados:rbd/vm1", "rados:rbd", "vm1");
+	splits("rados:rbd/team/vm1", "rados:rbd/team", "vm1");
+	splits("model:ssd:rados:rbd/vm1", "model:ssd:rados:rbd", "vm1");
 	splits("mem:vm1", "mem:", "vm1");
 	splits("mem:pool/vm1", "mem:pool/", "vm1");
 	splits("model:ssd:file:/srv/vm1", "model:ssd:file:/srv", "vm1");
@@ -599,8 +827,8 @@ TEST(image_urls_split)
 TEST(bad_image_urls_are_refused)
 {
 	static const char *const bad[] = {"", "vm1", "file:", "file:/srv/", "mem:", "file:/srv/.vm",
-		"mem:a b", "model:ssd", "model:mem", "ftp:x/y",
-		"mem:0123456789012345678901234567890123456789012345678901234567890123x"};
+		"mem:a b", "model:ssd", "model:mem", "ftp:x/y", "rados:vm1", "rados:/vm1",
+		"rados:", "mem:0123456789012345678901234567890123456789012345678901234567890123x"};
 	char s[100], i[70];
 
 	for (size_t k = 0; k < sizeof(bad) / sizeof(bad[0]); k++) {

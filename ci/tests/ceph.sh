@@ -1,0 +1,254 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# ceph.sh [NAME...]: images in a Ceph cluster of their own (ci/ceph), and what happens to it meanwhile; without NAME:
+# all tests.
+#
+# Everything lives in a folder under ${TMPDIR:-/var/tmp} that is removed at the end.  O is the build folder.
+# Last line: `ceph: N passed, N failed, N skipped`; exit code 0 when none failed.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+O=${O:-build}
+tmp=$(mktemp -d "${TMPDIR:-/var/tmp}/lsvd-ceph-XXXXXX") || exit 1
+cluster=$tmp/cluster out=$tmp/out pass=0 fail=0 skip=0 background=''
+clean_up() {
+	[ -z "$background" ] || kill -KILL "$background" 2> /dev/null
+	ci/ceph down "$cluster" 2> /dev/null
+	rm -rf "$tmp"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+skip_all() { echo "ceph.sh: $1"; echo "ceph: 0 passed, 0 failed, 1 skipped"; exit 0; }
+for c in ceph-mon ceph-osd ceph rados; do command -v $c > /dev/null || skip_all "no $c here (ci/setup ceph)"; done
+ci/setup -l build | grep -qx librados-dev && echo '#include <rados/librados.h>' | "${CC:-gcc}" -E - > /dev/null 2>&1 ||
+	skip_all "built without librados-dev (ci/setup build)"
+
+ci/ceph up "$cluster" -e -g 3 || { echo "ceph: 0 passed, 1 failed, 0 skipped"; exit 1; }
+eval "$(ci/ceph env "$cluster")"
+engine_dir=''
+[ ! -e "$O/lsvd-engine/lsvd" ] || ! command -v fio > /dev/null || engine_dir=$(cd "$O/lsvd-engine" && pwd)
+export LSVD_SYSTEM_CONFIG=$tmp/lsvd.json XDG_CONFIG_HOME=$tmp XDG_STATE_HOME=$tmp
+echo '{"pool": {"size": "64M", "segment": "1M"}, "object": {"size": "1M"}, "rados": {"user": "lsvd"}}' > "$tmp/lsvd.json"
+lsvd=$(cd "$O" && pwd)/lsvd
+vm=rados:rbd/vm
+
+l() { "$lsvd" "$@" > "$out" 2>&1; }
+has() { grep -qE -- "$1" "$out" || { echo "  no '$1' in:"; sed 's/^/  | /' "$out" | tail -n 15; return 1; }; }
+ok() { "$@" || { echo "  failed: $*"; sed 's/^/  | /' "$out" | tail -n 15; return 1; }; }
+fails() { if "$@"; then echo "  did not fail: $*"; return 1; fi; }
+within() { # SECONDS COMMAND...
+	local limit=$1 began=$SECONDS
+	shift
+	"$@" || return
+	[ $((SECONDS - began)) -le "$limit" ] || { echo "  took $((SECONDS - began)) s, more than $limit: $*"; return 1; }
+}
+# Nothing of anybody is in the cluster.
+nothing_left() {
+	local left
+	left=$(for p in rbd ecpool; do rados -p $p ls --all; done)
+	[ -z "$left" ] || { echo "  left behind: $left"; return 1; }
+}
+
+# fio with the engine; in the folder of the test, where its states are.
+needs_fio() { [ -n "$engine_dir" ] || { reason="no fio, or no engine in $O/lsvd-engine (make fio-headers; make)"; return 77; }; }
+raw_fio() { (cd "$work" && LSVD_ENGINE_DIR=$engine_dir exec "$OLDPWD/fio-engine/fio-lsvd" --ioengine=lsvd --pool="file:$work/pool" "$@"); }
+fio() {
+	raw_fio --image=$vm --create=128m --set=cache.enabled=false,destage.age_ms=500 --thread --name=t --bs=16k \
+		--iodepth=16 "$@" > "$out" 2>&1
+}
+# A job of about eight seconds that writes more than the pool can hold, then reads all of it back from the cluster.
+verify_job() { fio --rw=randwrite --size=96m --rate_iops=800 --verify=crc32c --verify_fatal=1 "$@"; }
+verify_in_background() { verify_job "$@" & background=$!; await_writer; }
+await_writer() {
+	for _ in $(seq 200); do
+		rados -p rbd stat vm/.lock > /dev/null 2>&1 && { sleep 1.5; return; }
+		sleep 0.05
+	done
+	echo "  fio does not begin"; return 1
+}
+await_fio() {
+	local rc=0
+	wait "$background" || rc=$?
+	background=''
+	[ $rc = 0 ] || { echo "  fio: exit code $rc"; tail -n 15 "$out" | sed 's/^/  | /'; return 1; }
+	has 'READ: .*io=96' || return
+	ok l fsck --data $vm && ok l rm -f $vm
+}
+
+# ---- the store ----
+
+conformance() {
+	echo "$1" > "$work/lsvd.json"
+	LSVD_SYSTEM_CONFIG=$work/lsvd.json LSVD_TEST_STORES=rados:rbd ok "$O/test/test_store" extra > "$out" 2>&1 &&
+		has '^test_store: 2[0-9] passed, 0 failed' && nothing_left
+}
+conformance_replicated() { conformance '{"rados": {"user": "lsvd"}}'; }
+conformance_erasure_coded() { conformance '{"rados": {"data_pool": "ecpool"}}'; }
+callers_ioctx() { ok env LSVD_TEST_RADOS=rbd "$O/test/test_store_rados" > "$out" 2>&1 && has ' passed, 0 failed, 0 skipped' && nothing_left; }
+
+# ---- images ----
+
+life() { # OPTIONS of making...
+	dd if=/dev/urandom of="$work/raw" bs=1M count=24 status=none
+	ok l import -q "$@" "$work/raw" $vm || return
+	ok l fsck --data $vm && ok l ls rados:rbd && has '^vm' || return
+	"$lsvd" export -q $vm - 2> "$out" | cmp - "$work/raw" || return
+	ok l snap create $vm@one && ok l clone $vm@one rados:rbd/clone || return
+	"$lsvd" export -q rados:rbd/clone - 2> "$out" | cmp - "$work/raw" || return
+	ok l rm -f rados:rbd/clone && ok l snap rm $vm@one && ok l rm -f $vm && nothing_left
+}
+image_life() { life; }
+image_life_erasure_coded() { life --set rados.data_pool=ecpool; }
+namespaces_are_separate() {
+	ok l create --size 1G rados:rbd/one/vm && ok l create --size 2G rados:rbd/two/vm && ok l info rados:rbd/one/vm || return
+	has '1 GiB' && ok l ls rados:rbd/two && fails l info $vm || return
+	ok l rm -f rados:rbd/one/vm && ok l info rados:rbd/two/vm && has '2 GiB' && ok l rm -f rados:rbd/two/vm && nothing_left
+}
+data_is_where_it_was_made() {
+	needs_fio || return
+	ok l create --size 128M --set rados.data_pool=ecpool $vm && ok fio --rw=randwrite --size=32m --verify=crc32c --verify_fatal=1 || return
+	[ "$(rados -p rbd ls | sort | tr '\n' ' ')" = 'vm/super ' ] || { echo "  in rbd: $(rados -p rbd ls)"; return 1; }
+	[ "$(rados -p ecpool ls | wc -l)" -gt 10 ] && ok l fsck --data $vm && ok l rm -f $vm && nothing_left
+}
+killed_writer() {
+	local pid state=$work/local-t-0-verify.state
+	needs_fio || return
+	fio --rw=randwrite --bs=4k --size=128m --do_verify=0 --verify=crc32c --verify_state_save=1 --verify_state_load=0 \
+		--trigger-file="$work/trigger" --trigger='kill -9 $PPID' --rate_iops=4000 2> /dev/null &
+	pid=$!
+	await_writer || return
+	touch "$work/trigger"
+	wait $pid 2> /dev/null
+	[ $? = 137 ] && [ -s "$state" ] || { echo "  fio was not killed, or left no state"; return 1; }
+	rados -p rbd stat vm/.lock > /dev/null 2>&1 || { echo "  the dead writer has no lock"; return 1; }
+	# Its lock has most of a minute to go, but whoever held it is seen to be dead.
+	within 10 ok fio --rw=randread --bs=4k --size=128m --verify=crc32c --verify_state_load=1 --verify_fatal=1 || return
+	has 'READ: .*io=' && ok l fsck --data $vm && ok l rm -f $vm && nothing_left
+}
+
+# ---- a cluster in trouble ----
+
+osd_killed_and_restarted() {
+	needs_fio || return
+	verify_in_background && ci/ceph signal "$cluster" osd.0 KILL && sleep 4 && ci/ceph start "$cluster" osd.0 && await_fio && nothing_left
+}
+osd_stopped_for_ten_seconds() {
+	needs_fio || return
+	verify_in_background && ci/ceph signal "$cluster" osd.1 STOP && sleep 10 && ci/ceph signal "$cluster" osd.1 CONT && await_fio && nothing_left
+}
+monitor_lost() {
+	needs_fio || return
+	verify_in_background && ci/ceph signal "$cluster" mon.a KILL && sleep 4 && ci/ceph start "$cluster" mon.a && await_fio && nothing_left
+}
+await_fullness() { # yes or no
+	local n
+	for _ in $(seq 150); do
+		n=$(ceph osd dump | grep -c 'flags.*full')
+		if [ "$1" = yes ]; then [ "$n" = 0 ] || return 0; else [ "$n" != 0 ] || return 0; fi
+		sleep 0.2
+	done
+	echo "  the pools do not become full, or not empty again"; return 1
+}
+full_cluster() {
+	local pid
+	needs_fio || return
+	head -c 120M /dev/urandom | rados -p rbd put ballast - || return
+	dd if=/dev/urandom of="$work/raw" bs=1M count=4 status=none
+	ok l create --size 128M rados:rbd/other || return
+	ceph osd set-nearfull-ratio 0.01 && ceph osd set-backfillfull-ratio 0.015 && ceph osd set-full-ratio 0.02
+	await_fullness yes || return
+	fails within 20 l import -q "$work/raw" rados:rbd/new && has 'is full' || return
+	ok l rm -f rados:rbd/other || return # what frees space needs none
+	fio --rw=randwrite --size=96m --verify=crc32c --verify_fatal=1 &
+	background=$!
+	sleep 5
+	kill -0 $background 2> /dev/null || { echo "  fio ended on a full cluster"; return 1; }
+	ceph osd set-full-ratio 0.95 && ceph osd set-backfillfull-ratio 0.9 && ceph osd set-nearfull-ratio 0.85
+	await_fullness no && await_fio && rados -p rbd rm ballast && nothing_left
+} 2>> "$tmp/noise"
+
+# ---- messages, and how soon they come ----
+
+no_pool() { fails within 5 l info rados:nosuch/vm && has "pool 'nosuch' does not exist; create it with"; }
+no_data_pool() { fails within 5 l create --size 1G --set rados.data_pool=nosuch $vm && has "pool 'nosuch' does not exist" && nothing_left; }
+no_cluster() {
+	sed 's/^mon_host.*/mon_host = [v2:127.0.0.1:1\/0]/' "$CEPH_CONF" > "$work/dead.conf"
+	fails within 6 l info --set rados.conf="$work/dead.conf" --set rados.connect_timeout=3 $vm && has 'no monitor of the cluster answered within 3 s'
+}
+no_configuration() { fails l info --set rados.conf="$work/none.conf" $vm && has "cannot read $work/none.conf: No such file"; }
+no_user() { fails within 5 l info --set rados.user=nosuch $vm && has "(no key for|refuses) user 'nosuch'"; }
+no_right() { fails within 5 l create --size 1G --set rados.user=lookon $vm && has "user 'lookon' has no right to; see" && nothing_left; }
+no_answer() {
+	ok l create --size 1G $vm || return
+	for i in 0 1 2; do ci/ceph signal "$cluster" osd.$i STOP; done
+	fails within 20 l info --set rados.timeout=5 $vm
+	local rc=$?
+	for i in 0 1 2; do ci/ceph signal "$cluster" osd.$i CONT; done
+	[ $rc = 0 ] && has 'the cluster does not answer|timed out' && ok l info $vm && ok l rm -f $vm && nothing_left
+}
+
+# ---- one writer ----
+
+take_the_lock_away() {
+	local line
+	line=$(rados -p rbd --format json lock info vm/.lock lsvd | sed -nE 's/.*"name":"([^"]*)","cookie":"([^"]*)".*/\1|\2/p')
+	[ -n "$line" ] && rados -p rbd lock break vm/.lock lsvd "${line#*|}" "${line%%|*}"
+}
+second_writer_is_refused() {
+	needs_fio || return
+	fio --rw=randwrite --size=128m --time_based --runtime=60 --rate_iops=100 &
+	background=$!
+	await_writer || return
+	fails within 5 "$lsvd" resize --pool mem:64M $vm 256M > "$work/second" 2>&1
+	cp "$work/second" "$out"
+	has "image 'vm' is in use by host .* pid [0-9]+" || return
+	kill -INT $background; wait $background; background=''
+	ok l rm -f $vm && nothing_left
+}
+# The old writer is stopped in the middle of its work, loses the image, and goes on.
+stopped_writer_loses_the_image() {
+	local pid digest rc=0
+	needs_fio || return
+	(exec env LSVD_ENGINE_DIR="$engine_dir" fio-engine/fio-lsvd --ioengine=lsvd --image=$vm --create=128m --pool="file:$work/old" \
+		--set=destage.age_ms=200,checkpoint.interval=4M --name=t --thread --rw=randwrite --bs=16k --size=128m --time_based \
+		--runtime=60 --rate_iops=1500 > "$work/first" 2>&1) &
+	background=$!
+	await_writer || return
+	kill -STOP $background
+	take_the_lock_away || { echo "  the lock cannot be broken"; return 1; }
+	ok raw_fio --image=$vm --no_journal=1 --set=destage.age_ms=200 --name=new --thread --rw=write --bs=64k --size=128m \
+		--verify=pattern --verify_pattern=0x5a > "$out" 2>&1 || return
+	digest=$("$lsvd" export -q $vm - | sha256sum)
+	kill -CONT $background
+	wait $background || rc=$?
+	background=''
+	[ $rc != 0 ] || { echo "  the old writer ended as if nothing had happened"; return 1; }
+	cp "$work/first" "$out" && has '[Ss]tale|err=116|taken' || return
+	[ "$digest" = "$("$lsvd" export -q $vm - | sha256sum)" ] || { echo "  the image has changed"; return 1; }
+	ok l fsck --data $vm && ok l rm -f $vm && nothing_left
+}
+
+run() {
+	local rc=0 began=$SECONDS
+	reason='' work=$tmp/$1
+	mkdir "$work"
+	: > "$out"
+	"$1" || rc=$?
+	case $rc in
+	0) pass=$((pass + 1)); echo "ok      $1 ($((SECONDS - began)) s)" ;;
+	77) skip=$((skip + 1)); echo "skipped $1: $reason" ;;
+	*)
+		fail=$((fail + 1)); echo "FAILED  $1 ($((SECONDS - began)) s)"
+		[ -z "$background" ] || { kill -KILL "$background"; wait "$background"; } 2> /dev/null
+		background=''
+		for p in rbd ecpool; do rados -p $p ls --all | while read -r ns o; do [ -n "$o" ] && rados -p $p -N "$ns" rm "$o" || rados -p $p rm "$ns"; done; done
+		;;
+	esac
+}
+tests=${*:-conformance_replicated conformance_erasure_coded callers_ioctx image_life image_life_erasure_coded
+	namespaces_are_separate data_is_where_it_was_made no_pool no_data_pool no_cluster no_configuration no_user no_right
+	no_answer killed_writer second_writer_is_refused stopped_writer_loses_the_image osd_killed_and_restarted
+	osd_stopped_for_ten_seconds monitor_lost full_cluster}
+for t in $tests; do run "$t"; done
+echo "ceph: $pass passed, $fail failed, $skip skipped"
+[ $fail = 0 ]
