@@ -144,7 +144,7 @@ monitor_lost() {
 await_fullness() { # yes or no
 	local n
 	for _ in $(seq 150); do
-		n=$(ceph osd dump | grep -c 'flags.*full')
+		n=$(ceph osd dump | grep -cE "^pool .* flags ([a-z,]*,)?full\b") # nearfull is something else
 		if [ "$1" = yes ]; then [ "$n" = 0 ] || return 0; else [ "$n" != 0 ] || return 0; fi
 		sleep 0.2
 	done
