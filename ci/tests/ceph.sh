@@ -150,6 +150,7 @@ await_fullness() { # yes or no
 	done
 	echo "  the pools do not become full, or not empty again"; return 1
 }
+has_room() { ceph osd set-full-ratio 0.95 && ceph osd set-backfillfull-ratio 0.9 && ceph osd set-nearfull-ratio 0.85; }
 full_cluster() {
 	needs_fio || return
 	head -c 120M /dev/urandom | rados -p rbd put ballast - || return
@@ -162,8 +163,7 @@ full_cluster() {
 	fio_in_background --rw=randwrite --size=96m --verify=crc32c --verify_fatal=1
 	sleep 5
 	kill -0 $background 2> /dev/null || { echo "  fio ended on a full cluster"; return 1; }
-	ceph osd set-full-ratio 0.95 && ceph osd set-backfillfull-ratio 0.9 && ceph osd set-nearfull-ratio 0.85
-	await_fullness no && await_fio && rados -p rbd rm ballast && nothing_left
+	has_room && await_fullness no && await_fio && rados -p rbd rm ballast && nothing_left
 } 2>> "$tmp/noise"
 
 # ---- messages, and how soon they come ----
@@ -227,6 +227,14 @@ stopped_writer_loses_the_image() {
 	ok l fsck --repair $vm && ok l fsck --data $vm && ok l rm -f $vm && nothing_left
 }
 
+# After a failure: a cluster that works and has nothing in it, for the next one.
+tidy_up() {
+	local d p
+	for d in mon.a osd.0 osd.1 osd.2; do ci/ceph signal "$cluster" $d CONT || ci/ceph start "$cluster" $d; done
+	has_room
+	for p in rbd ecpool; do timeout 60 rados purge $p --yes-i-really-really-mean-it; done
+} > /dev/null 2>&1
+
 run() {
 	local rc=0 began=$SECONDS
 	reason='' work=$tmp/$1
@@ -240,7 +248,7 @@ run() {
 		fail=$((fail + 1)); echo "FAILED  $1 ($((SECONDS - began)) s)"
 		[ -z "$background" ] || { kill -KILL "$background"; wait "$background"; } 2> /dev/null
 		background=''
-		for p in rbd ecpool; do rados -p $p ls --all | while read -r ns o; do [ -n "$o" ] && rados -p $p -N "$ns" rm "$o" || rados -p $p rm "$ns"; done; done
+		tidy_up
 		;;
 	esac
 }
