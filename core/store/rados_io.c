@@ -65,6 +65,12 @@ int rados_other_pool(struct rados_store *rs, int64_t id, rados_ioctx_t *out)
 	return 0;
 }
 
+static void go_there(struct rados_op *op, void (*go)(struct rados_op *op))
+{
+	op->io = is_head(op->r->name) ? op->rs->io : op->image->data;
+	go(op);
+}
+
 /* Everybody who waited goes on, or fails with what was asked in vain. */
 static void answer(struct rados_image *i, int64_t status, const struct err *why)
 {
@@ -75,13 +81,12 @@ static void answer(struct rados_image *i, int64_t status, const struct err *why)
 	i->waiting_end = &i->waiting;
 	for (; op; op = next) {
 		next = op->next;
-		op->io = i->data;
 		if (status < 0) {
 			op->err = *why;
 			op->after = NULL;
 			rados_done(op, status);
 		} else {
-			op->after(op);
+			go_there(op, op->after);
 		}
 	}
 }
@@ -158,23 +163,22 @@ static void over(struct rados_op *op)
 	rados_done(op, op->status);
 }
 
+/* Not for a head, but one that is made must say where the data is; and once it is deleted, nobody
+ * else knows what is yet to be deleted, and where. */
+static bool needs_data_pool(const struct store_req *r)
+{
+	return !is_head(r->name) || r->op == STORE_DELETE || (r->op == STORE_SWAP && !r->tag[0]);
+}
+
 void rados_find_pool(struct rados_op *op, void (*go)(struct rados_op *op))
 {
 	struct rados_image *i = op->image;
-	bool head = is_head(op->r->name);
 
-	/* A superblock that is made must say where the data is. */
-	if (head && !(op->r->op == STORE_SWAP && !op->r->tag[0])) {
-		op->io = op->rs->io;
-		go(op);
+	if (i->data || !needs_data_pool(op->r)) {
+		go_there(op, go);
 		return;
 	}
 	op->after = go;
-	if (i->data) {
-		op->io = i->data;
-		go(op);
-		return;
-	}
 	if (!i->asking && ask(op->rs, i)) {
 		op->after = over;
 		rados_refused(op, -EAGAIN);
@@ -336,8 +340,6 @@ static void submit_swap(struct rados_op *op)
 
 	if (!rc && !rados_completion(op, swapped))
 		rc = -EAGAIN;
-	if (is_head(op->r->name))
-		op->io = op->rs->io;
 	if (!rc)
 		rc = submit_write(op, w, LIBRADOS_OPERATION_FULL_FORCE);
 	else if (w)
