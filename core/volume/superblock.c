@@ -184,8 +184,10 @@ int superblock_swap_wait(struct volume *v, struct err *e)
 		loop_poll(v->loop, LOOP_FOREVER);
 	v->swap_status = 1;
 	superblock_swap(v, waited);
-	/* Somebody waits to see it open, or closed. */
-	while (v->swap_status == 1 && !((v->closing || !v->journal) && s->tries >= TRIES_MAX))
+	/* Somebody waits to see it open, or closed; but a request that is with the store comes
+	 * back. */
+	while (v->swap_status == 1 &&
+		!((v->closing || !v->journal) && s->tries >= TRIES_MAX && !s->in_store))
 		loop_poll(v->loop, LOOP_FOREVER);
 	if (v->swap_status == 1) {
 		loop_timer_cancel(v->loop, &s->retry);
