@@ -87,7 +87,9 @@ static void swap_later(struct volume *v, int64_t status)
 
 	volume_store_failed(v, status, &s->err);
 	s->retry.fire = swap_again;
-	loop_timer_set(v->loop, &s->retry, loop_now(v->loop) + volume_backoff_ns(v, s->tries++));
+	if (!MUTANT(NO_RETRY))
+		loop_timer_set(
+			v->loop, &s->retry, loop_now(v->loop) + volume_backoff_ns(v, s->tries++));
 }
 
 static void reread(struct store_req *r, int64_t status)
