@@ -41,6 +41,7 @@ static const char *role_name(unsigned role)
 static void header_fields(json_t *x, const struct pool_header *h)
 {
 	json_t *list = json_array();
+	unsigned n = POOL_OPENINGS;
 
 	dump_uuid(x, "uuid", h->uuid);
 	dump_int(x, "segment_bytes", h->segment_bytes);
@@ -49,7 +50,9 @@ static void header_fields(json_t *x, const struct pool_header *h)
 	dump_int(x, "legs", h->legs);
 	dump_time(x, "created", h->created_ns);
 	dump_int(x, "generation", h->generation);
-	for (unsigned i = 0; i < POOL_OPENINGS && h->opening[i]; i++) {
+	while (n && !h->opening[n - 1])
+		n--;
+	for (unsigned i = 0; i < n; i++) {
 		char text[24];
 
 		snprintf(text, sizeof(text), "%016" PRIx64, h->opening[i]);

@@ -60,6 +60,24 @@ static int told(const char *why, int rc)
 	return cli_fail("%s", why[0] ? why : strerror(-rc));
 }
 
+/* What was done, for --json: two words. */
+static void tell(const struct args *a, const char *key, const char *value, const char *key2,
+	const char *value2)
+{
+	if (a->open.json)
+		cli_print_json(json_pack("{s:s, s:s}", key, value, key2, value2));
+}
+
+static void tell_snapshot(const struct args *a)
+{
+	const char *at = strrchr(a->word[0], '@');
+	char *image = strndup(a->word[0], (size_t)(at - a->word[0]));
+
+	if (image)
+		tell(a, "image", image, "snapshot", at + 1);
+	free(image);
+}
+
 /* IMAGE@SNAPSHOT into its two halves; `image` is to be freed. */
 static int split(const char *word, char **image, const char **snapshot)
 {
@@ -133,6 +151,8 @@ static int run_on_snapshot(int argc, char **argv, const struct argp *argp,
 		split(a.word[0], &image, &snapshot) != CLI_OK)
 		return CLI_USAGE;
 	rc = with_image(&a, image, work);
+	if (rc == CLI_OK)
+		tell_snapshot(&a);
 	free(image);
 	return rc;
 }
@@ -242,6 +262,8 @@ static int snap_rollback(int argc, char **argv)
 	rc = lsvd_snapshot_rollback(ctx, a.word[0], why);
 	if (rc < 0)
 		rc = told(why, rc);
+	else
+		tell_snapshot(&a);
 	lsvd_ctx_close(ctx);
 	return rc;
 }
@@ -282,6 +304,8 @@ static int run_clone(int argc, char **argv)
 	rc = lsvd_clone(ctx, a.word[0], a.word[1], why);
 	if (rc < 0)
 		rc = told(why, rc);
+	else
+		tell(&a, "image", a.word[1], "of", a.word[0]);
 	lsvd_ctx_close(ctx);
 	return rc;
 }
@@ -296,6 +320,7 @@ PARSER_FOR(write_kids, flatten_argp, "IMAGE",
 
 struct flatten {
 	struct cli_progress bar;
+	uint64_t copied;
 	bool begun, quiet;
 };
 
@@ -306,6 +331,7 @@ static int on_progress(void *arg, uint64_t done, uint64_t total)
 	if (!f->begun)
 		cli_progress_begin(&f->bar, "flatten", total, f->quiet);
 	f->begun = true;
+	f->copied = done;
 	cli_progress_at(&f->bar, done);
 	return cli_interrupted;
 }
@@ -320,6 +346,9 @@ static int do_flatten(const struct args *a, struct lsvd_image *img)
 	rc = lsvd_image_flatten(img, on_progress, &f, why);
 	if (rc == 0 && f.begun)
 		cli_progress_end(&f.bar);
+	if (rc == 0 && a->open.json)
+		cli_print_json(json_pack(
+			"{s:s, s:I}", "image", a->word[0], "copied_bytes", (json_int_t)f.copied));
 	return rc < 0 ? told(why, rc) : CLI_OK;
 }
 

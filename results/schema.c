@@ -82,6 +82,8 @@ static const struct known {
 	{"boot.*.gets_ratio_original", "ratio", RESULTS_LOWER},
 	{"boot.*.outstanding_ratio_original", "ratio", RESULTS_LOWER},
 	{"trace.cpu_overhead_percent", "percent", RESULTS_LOWER},
+	{"gc.foreground.iops_ratio", "ratio", RESULTS_HIGHER},
+	{"gc.foreground.p99_ratio", "ratio", RESULTS_LOWER},
 	{"import.ratio_cp", "ratio", RESULTS_HIGHER},
 	{"export.ratio_cp", "ratio", RESULTS_HIGHER},
 	{"reorg.ratio_cp", "ratio", RESULTS_HIGHER},

@@ -22,6 +22,12 @@ const struct target targets[] = {
 	{"fio.randwrite.4k.qd32.sustained.p99_ratio_raw",
 		"p99 of the sustained 4 KiB random write, depth 32, against raw's p99", 2, 0.6,
 		true, false},
+	{"gc.foreground.iops_ratio",
+		"4 KiB random write, depth 32, steady garbage: IOPS with garbage collection "
+		"against without",
+		0.9, NAN, false, false},
+	{"gc.foreground.p99_ratio", "the same: p99 with garbage collection against without", 2, NAN,
+		true, false},
 	{"mem.write.4k.qd32.iops", "memory pool and store, 4 KiB write, depth 32, one core: IOPS",
 		300e3, 600e3, false, false},
 	{"mem.read.4k.qd32.iops", "memory pool and store, 4 KiB read, depth 32, one core: IOPS",

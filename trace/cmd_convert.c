@@ -88,7 +88,7 @@ int cmd_trace_dump(int argc, char **argv)
 		.args_doc = "TRACE",
 		.doc = "Print every request, in order of submission: time and latency in "
 		       "microseconds, op, offset and length in bytes, source, stream, object."
-		       "\vExample:\n  lsvd trace dump --json boot.trace | jq .offset_bytes"};
+		       "\vexample: lsvd trace dump --json boot.trace | jq .offset_bytes"};
 	struct args a = {0};
 	struct trace t;
 	int rc;
@@ -134,8 +134,9 @@ int cmd_trace_export(int argc, char **argv)
 		.doc = "Write a trace as CSV or as a fio iolog, to stdout when no OUTPUT is given."
 		       "\vAn iolog has microseconds, no completions and no write-zeroes (they "
 		       "become "
-		       "trims).\n\nExample:\n"
-		       "  lsvd trace export --format iolog --file /dev/vdb boot.trace boot.iolog\n"
+		       "trims).\n\n"
+		       "example: lsvd trace export --format iolog --file /dev/vdb boot.trace "
+		       "boot.iolog\n"
 		       "  fio --name=boot --ioengine=io_uring --read_iolog=boot.iolog"};
 	struct args a = {0};
 	struct trace t;
@@ -200,8 +201,8 @@ int cmd_trace_import(int argc, char **argv)
 		       "\vCSV: "
 		       "submit_ns,complete_ns,op,offset_bytes,len_bytes[,source,stream,object,"
 		       "flags]; a line with these names is optional, op is one of R W F T Z or a "
-		       "word.  A trace as INPUT is written anew, without its damage.\n\nExample:\n"
-		       "  lsvd trace import --comment 'boot of srv' boot.csv boot.trace"};
+		       "word.  A trace as INPUT is written anew, without its damage.\n\n"
+		       "example: lsvd trace import --comment 'boot of srv' boot.csv boot.trace"};
 	struct args a = {0};
 	struct trace t;
 	struct err e = {0};

@@ -215,8 +215,7 @@ static const char doc[] =
 	"WA is what was stored of the writes plus what garbage collection moved, divided by what "
 	"was "
 	"written; merged is what was overwritten within its batch and never stored.\n\n"
-	"Example:\n"
-	"  lsvd gc-sim --repeat 10 --set object.size=1M vm1.trace";
+	"example: lsvd gc-sim --repeat 10 --set object.size=1M vm1.trace";
 
 static int run_gcsim(int argc, char **argv)
 {

@@ -194,8 +194,8 @@ int cmd_trace_info(int argc, char **argv)
 		.doc = "Print what is in a trace (LSVD's, CSV, or a fio iolog; - is stdin)."
 		       "\vStall time adds up how long each read waited; read outstanding is the "
 		       "time "
-		       "with at least one read in flight.\n\nExample:\n"
-		       "  lsvd trace info --json boot.trace"};
+		       "with at least one read in flight.\n\n"
+		       "example: lsvd trace info --json boot.trace"};
 	struct args a = {0};
 	struct trace t;
 	struct trace_info info;

@@ -61,7 +61,7 @@ int cmd_trace_plot(int argc, char **argv)
 		.doc = "Draw a trace with gnuplot: offset over time coloured by op and source, "
 		       "request "
 		       "sizes, how often blocks are touched, and what LRU caches would serve."
-		       "\vExample:\n  lsvd trace plot boot.trace -o boot.svg"};
+		       "\vexample: lsvd trace plot boot.trace -o boot.svg"};
 	struct args a = {.output = "trace.png"};
 	struct trace_info info;
 	struct plot_options opt;

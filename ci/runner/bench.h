@@ -10,6 +10,7 @@
  *   fioout.c   fio's json+ output -> IOPS and percentiles
  *   fiorun.c   job files, and one fio process
  *   fio.c      the fio matrix and the sustained writes       (parts fio.*)
+ *   gc.c       what garbage collection costs the foreground  (part gc)
  *   mem.c      memory pool and store, cost of tracing        (parts mem.*, trace)
  *   driver.c   the loop that these two time, in a child process of its own
  *   boot.c     boots in virtual and real time                (parts boot.*)
@@ -103,6 +104,7 @@ void samples_free(struct bench *b);
 
 /* ---- the parts ---- */
 void fio_parts(struct bench *b);
+void gc_parts(struct bench *b);
 void mem_parts(struct bench *b);
 void boot_parts(struct bench *b);
 void copy_parts(struct bench *b);

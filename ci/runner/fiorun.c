@@ -32,8 +32,9 @@ static void write_engine(FILE *f, const struct bench *b, const struct fio_run *r
 		fprintf(f, "image=mem:%s\npool=mem:%llu\ndrive=inline\n", r->image,
 			UL(r->pool_bytes));
 	else
-		fprintf(f, "image=file:store/%s\npool=file:pool-%s\nset=pool.size=%llu\n", r->image,
-			r->image, UL(r->pool_bytes));
+		fprintf(f, "image=file:store/%s\npool=file:pool-%s\nset=pool.size=%llu%s%s\n",
+			r->image, r->image, UL(r->pool_bytes), r->set ? "," : "",
+			r->set ? r->set : "");
 }
 
 static void write_global(FILE *f, const struct bench *b, const struct fio_run *r)

@@ -103,6 +103,7 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 static void make_plan(struct bench *b)
 {
 	fio_parts(b);
+	gc_parts(b);
 	mem_parts(b);
 	boot_parts(b);
 	copy_parts(b);

@@ -29,13 +29,18 @@ lacks() { if grep -qE -- "$1" "$out"; then echo "  '$1' in:"; show; return 1; fi
 
 commands_explain_themselves() {
 	local c
-	for c in create ls info stat rm resize gc import export config 'journal list' 'journal replay' 'journal discard'; do
+	for c in create ls info stat rm resize gc import export config clone tree flatten fsck dump gc-sim reorg \
+		'journal list' 'journal replay' 'journal discard' store-bench 'snap create' 'snap list' 'snap remove' 'snap rollback' 'trace info' 'trace replay'; do
 		# shellcheck disable=SC2086
-		ok $c --help && has "^Usage: lsvd $c " && has '^example: lsvd ' || return
+		ok $c --help && has "^Usage: lsvd $c " && has '^ *(example: )?lsvd ' && has '--json' || return
 		# shellcheck disable=SC2086
 		exits 2 $c --no-such-option || return
 	done
-	for c in create info stat rm resize gc import export journal; do exits 2 $c || return; done
+	for c in create info stat rm resize gc import export clone tree flatten fsck dump gc-sim reorg journal store-bench snap 'snap create' trace; do
+		# shellcheck disable=SC2086
+		exits 2 $c || return
+	done
+	ok snap --help && has '^  rollback ' && exits 2 snap none && has "no command 'none'" || return
 	exits 2 no-such-command && exits 2 && ok --help && ok --version
 }
 
@@ -119,6 +124,42 @@ configuration() {
 	echo '{' > "$XDG_CONFIG_HOME/lsvd/lsvd.json"
 	exits 1 config && has 'lsvd.json.*line' || return
 	rm "$XDG_CONFIG_HOME/lsvd/lsvd.json"
+}
+
+snapshots_and_clones() {
+	head -c 3M /dev/urandom > "$work/one" || return
+	ok import "$work/one" "$s/a" && ok snap create "$s/a@one" --json && has '"snapshot": "one"' || return
+	exits 2 snap create "$s/a" && exits 1 snap create "$s/a@one" && has 'one' && exits 1 snap create "$s/none@x" || return
+	ok resize "$s/a" 4M && ok snap create "$s/a@big" || return
+	ok snap list "$s/a" && has '^one +3 MiB' && has '^big +4 MiB' && ok snap list "$s/a" --json && has '"name": "one"' || return
+	"$lsvd" export -q "$s/a@one" - | cmp - "$work/one" || return
+	ok clone "$s/a@one" "$s/c" --json && has '"of": ".*/a@one"' && ok clone "$s/c" "$s/d" || return
+	exits 1 clone "$s/a@none" "$s/e" && has "no snapshot 'none'" && exits 1 clone "$s/a@one" "$s/c" && has 'exists' || return
+	ok tree "$s" && has '^a$' && has '^    c$' && has '^ +d$' && ok tree "$s" --json && has '"base": "a"' || return
+	exits 1 rm "$s/a" && has 'clone: c' && exits 1 snap remove "$s/a@one" && has 'clone: c' && exits 1 rm "$s/c" && has 'clone: d' || return
+	ok snap remove "$s/a@big" --json && has '"snapshot": "big"' && ok snap list "$s/a" && lacks '^big' || return
+	exits 1 flatten "$s/c" && has 'snapshots need the base' || return
+	ok flatten "$s/d" --json && has '"copied_bytes": 3145728' && ok info "$s/d" --json && has '"base": ""' || return
+	ok flatten "$s/c" && ok info "$s/c" --json && has '"base": ""' || return
+	ok snap rollback "$s/a@one" --json && has '"snapshot": "one"' && exits 1 snap rollback "$s/a@big" || return
+	ok info "$s/a" && has '^size +3 MiB' && "$lsvd" export -q "$s/a" - | cmp - "$work/one" || return
+	ok snap remove "$s/a@one" && ok rm "$s/a" && ok rm "$s/c" && "$lsvd" export -q "$s/d" - | cmp - "$work/one" || return
+	ok fsck --data "$s/d" && ok rm "$s/d" || return
+	[ -z "$(find "$work/store" -type f ! -name '.*')" ]
+}
+
+# Random writes over 64 MiB, 16 times.
+policies_are_compared() {
+	awk 'BEGIN { srand(7); print "submit_ns,complete_ns,op,offset_bytes,len_bytes"
+		for (i = 0; i < 65536; i++) printf "%d,%d,W,%d,16384\n", i * 1000, i * 1000 + 500, int(rand() * rand() * 4096) * 16384 }' \
+		> "$work/t.csv" && ok trace import "$work/t.csv" "$work/t" || return
+	ok gc-sim --set object.size=1M "$work/t" && has '^policy .*WA .*merged .*extents .*map .*PUTs .*GETs' || return
+	for p in greedy cost-benefit sepbit; do
+		has "^$p +[1-9]" || return
+	done
+	ok gc-sim --json --set object.size=1M "$work/t" || return
+	for k in write_amplification merge_ratio extents map_bytes gets puts; do has "\"$k\"" || return; done
+	exits 1 gc-sim "$work/none" && exits 2 gc-sim --set gc.policy=none "$work/t"
 }
 
 # compile FILE.c -> FILE; SAN: the sanitizers that the library was built with
@@ -210,7 +251,7 @@ man_page_example() {
 }
 
 tests=(commands_explain_themselves life_of_an_image mistakes_are_refused import_and_export failed_copies_leave_nothing
-	configuration beside_a_running_process man_page_example)
+	snapshots_and_clones policies_are_compared configuration beside_a_running_process man_page_example)
 [ $# = 0 ] || tests=("$@")
 for t in "${tests[@]}"; do
 	work=$tmp/$t s=file:$tmp/$t/store

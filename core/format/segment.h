@@ -23,7 +23,7 @@ struct pool_header {
 	uint8_t leg, legs;
 	uint64_t created_ns; /* wall clock */
 	uint64_t
-		generation; /* raised on every leg that is there, at every open; 1 the first time */
+		generation; /* raised on every leg that is there, at every open (open.c) */
 	/* Random numbers, one per opening: [0] of this generation, [k] of generation - k.  A leg
 	 * whose [0] its fellow does not know was used on its own meanwhile. */
 	uint64_t opening[POOL_OPENINGS];

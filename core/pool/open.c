@@ -5,8 +5,9 @@
  * Happy path: read block 0 of each leg; blank -> new leg, else decode.  The leg with the highest
  * generation leads; its segment headers, and those of legs that were with it, say who owns what.  A
  * leg that is new or was away (lower generation) gets a copy of every journal segment, before the
- * generation is raised on all legs.  Two legs that were each used without the other have told
- * different stories since: refused.
+ * generation is raised on all legs.  An opening with the legs of the last one raises it by one, any
+ * other by two: so a leg that is one behind was there, and a crash came between the legs.  Two legs
+ * that were each used without the other have told different stories since: refused.
  */
 #include "pool/pool_impl.h"
 
@@ -448,6 +449,15 @@ static bool knows(const struct pool_header *h, const struct pool_header *old)
 	return age >= POOL_OPENINGS || h->opening[age] == old->opening[0];
 }
 
+/* Did `h` miss nothing of what the leader has?  One behind: the leader's opening, with both of
+ * them, was cut before it came to this leg, and so before anything was written. */
+static bool in_sync(const struct pool_header *leader, const struct pool_header *h)
+{
+	uint64_t behind = leader->generation - h->generation;
+
+	return behind == 0 || (behind == 1 && leader->legs > 1 && leader->legs == h->legs);
+}
+
 /* 1 and the leg that was there last, 0 when all are new, or -EUCLEAN. */
 static int find_leader(const struct pool *p, struct leg_state *st, unsigned *leader, struct err *e)
 {
@@ -471,7 +481,7 @@ static int find_leader(const struct pool *p, struct leg_state *st, unsigned *lea
 				"'%s' and '%s' were each used without the other, so their journals "
 				"differ; remove the one that counts less",
 				p->legs[*leader]->url, p->legs[i]->url);
-		st[i].in_sync = st[i].header.generation == st[*leader].header.generation;
+		st[i].in_sync = in_sync(&st[*leader].header, &st[i].header);
 	}
 	return any;
 }
@@ -489,11 +499,21 @@ static int bring_up_to_date(
 	return rc;
 }
 
-/* From here on a leg that is away now is behind. */
-static int begin_generation(struct pool *p, void *block, struct err *e)
+/* Are the legs those of the last opening, all up to date? */
+static bool as_before(const struct pool *p, const struct leg_state *st)
 {
-	p->generation++;
-	memmove(p->opening + 1, p->opening, (POOL_OPENINGS - 1) * sizeof(p->opening[0]));
+	for (unsigned i = 0; i < p->nlegs; i++)
+		if (!st[i].in_sync || st[i].header.legs != p->nlegs)
+			return false;
+	return true;
+}
+
+/* From here on a leg that is away now is behind. */
+static int begin_generation(struct pool *p, unsigned step, void *block, struct err *e)
+{
+	p->generation += step;
+	memmove(p->opening + step, p->opening, (POOL_OPENINGS - step) * sizeof(p->opening[0]));
+	memset(p->opening, 0, step * sizeof(p->opening[0]));
 	p->opening[0] = loop_random(p->loop);
 	for (unsigned i = 0; i < p->nlegs; i++) {
 		int rc = write_leg_header(p, i, block);
@@ -529,7 +549,7 @@ static int load(struct pool *p, const struct config *cfg, void *block, struct er
 	if (rc == 0 && found)
 		rc = bring_up_to_date(p, st, leader, e);
 	if (rc == 0)
-		rc = begin_generation(p, block, e);
+		rc = begin_generation(p, !found || as_before(p, st) ? 1 : 2, block, e);
 	if (rc == 0)
 		collect_free(p);
 	return rc;

@@ -32,6 +32,7 @@ struct fault {
 	struct store s;
 	struct store *inner;
 	struct fault_rules rules;
+	uint64_t put_bytes;
 	uint64_t seeded, rng; /* rng goes on from the seed; seeded: which one that was */
 	struct store_pool pool;
 	struct recent recent[RECENT];
@@ -245,6 +246,14 @@ static void fail(struct doomed *q, int status, const char *why)
 	later(q, at_end, q->delay_ns);
 }
 
+static bool is_full(struct fault *f, const struct store_req *r)
+{
+	if (r->op != STORE_PUT && r->op != STORE_SWAP)
+		return false;
+	f->put_bytes += r->len_bytes;
+	return f->rules.full || (f->rules.full_after && f->put_bytes > f->rules.full_after);
+}
+
 static void fault_submit(struct store *s, struct store_req *r)
 {
 	struct fault *f = container_of(s, struct fault, s);
@@ -258,7 +267,7 @@ static void fault_submit(struct store *s, struct store_req *r)
 	draw_fate(f, q);
 	if (f->rules.gone)
 		fail(q, -EIO, "the store is gone");
-	else if (f->rules.full && (r->op == STORE_PUT || r->op == STORE_SWAP))
+	else if (is_full(f, r))
 		fail(q, -ENOSPC, "the store is full");
 	else if (q->fate == FAIL)
 		fail(q, -EIO, "failed");
@@ -346,6 +355,8 @@ static int set_option(struct fault_rules *f, const struct store_opt *o, struct e
 		return get_ppm(o, &f->short_get_ppm, e);
 	if (!strcmp(o->key, "stale_list"))
 		return get_ppm(o, &f->stale_list_ppm, e);
+	if (!strcmp(o->key, "full_after"))
+		return store_opt_count(o, &f->full_after, e);
 	if (!strncmp(o->key, "fail_after", 10))
 		return get_op_ppm(o, o->key + 10, f->fail_after_ppm, e);
 	if (!strncmp(o->key, "fail", 4))
@@ -357,7 +368,8 @@ static int set_option(struct fault_rules *f, const struct store_opt *o, struct e
 	return err_set(e, -EINVAL,
 		"fault: unknown option '%s'; there are seed, delay, delay_min, delay_max, "
 		"fail[_OP], "
-		"fail_after[_OP], short_get, stale_list, full, gone",
+		"fail_after[_OP], short_get, stale_list, full, full_after, "
+		"gone",
 		o->key);
 }
 

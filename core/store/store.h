@@ -140,6 +140,7 @@ struct fault_rules {
 	uint32_t short_get_ppm;		/* GET answers fewer bytes: reported as -EIO */
 	uint32_t stale_list_ppm;	/* LIST leaves out a name put lately, or still names one deleted */
 	bool full;			/* PUT and SWAP: -ENOSPC */
+	uint64_t full_after;		/* ... from when this handle put so many bytes; 0: never */
 	bool gone;			/* everything: -EIO (a vanished store) */
 };
 int store_fault_new(struct store *inner, const struct fault_rules *r, struct store **out) MUST_CHECK;

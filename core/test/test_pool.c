@@ -362,6 +362,53 @@ static void peek_block(
 	sim_disk_peek(v->disk[leg], offset_of(v, s, block), out, POOL_BLOCK);
 }
 
+/* A block of a leg is again what it was. */
+static void put_back(struct penv *v, unsigned leg, uint64_t at, const uint8_t *was)
+{
+	uint8_t now[POOL_BLOCK];
+
+	sim_disk_peek(v->disk[leg], at, now, sizeof(now));
+	for (uint32_t i = 0; i < POOL_BLOCK; i++)
+		for (unsigned bit = 0; bit < 8; bit++)
+			if ((now[i] ^ was[i]) >> bit & 1)
+				sim_disk_rot(v->disk[leg], at + i, bit);
+}
+
+/* An opening that came to one leg only has not made the other one stale: that may be the one that
+ * has all, when the first was damaged. */
+TEST(an_opening_that_was_cut_between_the_legs)
+{
+	for (unsigned raised = 0; raised < 2; raised++) {
+		uint8_t old[POOL_BLOCK], want[POOL_BLOCK], got[POOL_BLOCK];
+		struct segment *s;
+		struct penv v;
+		uint32_t i;
+
+		penv_init(&v, 2, 8, test_seed());
+		penv_open(&v);
+		penv_close(&v);
+		penv_open(&v);
+		s = must_take(&v, SEGMENT_JOURNAL, alice);
+		i = s->index;
+		assert_int_equal(write_stamp(&v, s, 1, 1, 42), 0);
+		flush(&v);
+		peek_block(&v, raised, s, 1, want);
+		sim_disk_rot(v.disk[raised], offset_of(&v, s, 1) + 7, 2);
+		sim_disk_peek(v.disk[!raised], 0, old, sizeof(old));
+		penv_close(&v);
+		penv_open(&v);
+		penv_close(&v);
+		put_back(&v, !raised, 0, old);
+		penv_open(&v);
+		peek_block(&v, !raised, pool_segment(v.pool, i), 1, got);
+		assert_memory_equal(got, want, POOL_BLOCK);
+		peek_block(&v, raised, pool_segment(v.pool, i), 1, got);
+		assert_memory_not_equal(got, want, POOL_BLOCK);
+		penv_close(&v);
+		penv_fini(&v);
+	}
+}
+
 TEST(a_leg_that_was_away_gets_the_journals)
 {
 	for (unsigned away = 0; away < 2; away++) {

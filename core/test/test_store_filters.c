@@ -397,6 +397,21 @@ TEST(fault_full_and_gone)
 	tear_down(&f);
 }
 
+TEST(fault_full_in_the_middle)
+{
+	struct fix f;
+	char data[100] = {0};
+
+	fault(&f, (struct fault_rules){.seed = 3, .full_after = 250}, 1);
+	assert_int_equal(util_put(f.s, "a/1", data, 100), 0);
+	assert_int_equal(util_swap(f.s, "a/s", "", data, 100), 0);
+	assert_int_equal(util_put(f.s, "a/2", data, 100), -ENOSPC);
+	assert_int_equal(util_put(f.s, "a/3", data, 1), -ENOSPC);
+	assert_int_equal(util_get(f.s, "a/1", 0, data, 100), 100);
+	assert_string_equal(util_list(f.s, ""), "a/1:100 a/s:100 ");
+	tear_down(&f);
+}
+
 TEST(fault_stale_list_lies_about_what_is_recent)
 {
 	struct fix f;
@@ -436,7 +451,7 @@ TEST(fault_urls_set_the_rules)
 	assert_int_equal(loop_sim_new(1, &l, &util_err), 0);
 	s = util_open(l,
 		"fault:seed=4,delay_min=1ms,delay_max=2ms,fail=10,fail_get=20,fail_after_put=30,"
-		"short_get=40,stale_list=50,full:mem:faulturl",
+		"short_get=40,stale_list=50,full_after=60,full:mem:faulturl",
 		0);
 	r = store_fault_rules(s);
 	assert_int_equal(r->seed, 4);
@@ -448,6 +463,7 @@ TEST(fault_urls_set_the_rules)
 	assert_int_equal(r->fail_after_ppm[STORE_GET], 0);
 	assert_int_equal(r->short_get_ppm, 40);
 	assert_int_equal(r->stale_list_ppm, 50);
+	assert_int_equal(r->full_after, 60);
 	assert_true(r->full && !r->gone);
 	store_close(s);
 	loop_free(l);

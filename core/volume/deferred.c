@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "volume/deferred.h"
 
+#include "sys/mutant.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,7 +126,7 @@ bool deferred_keeps(const struct deferred *d, uint64_t epoch, uint64_t number)
 bool snapshots_need_object(
 	const struct superblock_snapshot *s, uint32_t n, uint64_t seq, uint64_t died)
 {
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n && !MUTANT(FORGET_SNAPSHOT); i++)
 		if (seq <= s[i].object_seq && s[i].object_seq < died)
 			return true;
 	return false;

@@ -533,19 +533,23 @@ static bool requests_in_flight(const struct volume *v)
 	       v->apply_task.queued || c->task.queued || v->holds_pending || v->drains;
 }
 
-/* Nothing of ours may call back once we are gone. */
+/* Nothing of ours may call back once we are gone; a request that comes back may want another try.
+ */
 static void quiesce(struct volume *v)
 {
 	if (!v->failed)
 		v->failed = -ESHUTDOWN;
 	snapshots_fail(v, v->failed);
-	for (struct outgoing *o = v->out; o; o = o->next)
-		loop_timer_cancel(v->loop, &o->retry);
-	loop_timer_cancel(v->loop, &v->ckpt->retry);
-	loop_timer_cancel(v->loop, &v->ckpt->swap.retry);
-	writer_unwatch(v);
-	while (requests_in_flight(v) || journal_busy(v->journal))
+	for (;;) {
+		for (struct outgoing *o = v->out; o; o = o->next)
+			loop_timer_cancel(v->loop, &o->retry);
+		loop_timer_cancel(v->loop, &v->ckpt->retry);
+		loop_timer_cancel(v->loop, &v->ckpt->swap.retry);
+		writer_unwatch(v);
+		if (!requests_in_flight(v) && !journal_busy(v->journal))
+			return;
 		loop_poll(v->loop, LOOP_FOREVER);
+	}
 }
 
 static int close_in_steps(struct volume *v, struct err *e)

@@ -87,7 +87,9 @@ static void swap_later(struct volume *v, int64_t status)
 
 	volume_store_failed(v, status, &s->err);
 	s->retry.fire = swap_again;
-	loop_timer_set(v->loop, &s->retry, loop_now(v->loop) + volume_backoff_ns(v, s->tries++));
+	if (!MUTANT(NO_RETRY))
+		loop_timer_set(
+			v->loop, &s->retry, loop_now(v->loop) + volume_backoff_ns(v, s->tries++));
 }
 
 static void reread(struct store_req *r, int64_t status)
@@ -184,8 +186,10 @@ int superblock_swap_wait(struct volume *v, struct err *e)
 		loop_poll(v->loop, LOOP_FOREVER);
 	v->swap_status = 1;
 	superblock_swap(v, waited);
-	/* Somebody waits to see it open, or closed. */
-	while (v->swap_status == 1 && !((v->closing || !v->journal) && s->tries >= TRIES_MAX))
+	/* Somebody waits to see it open, or closed; but a request that is with the store comes
+	 * back. */
+	while (v->swap_status == 1 &&
+		!((v->closing || !v->journal) && s->tries >= TRIES_MAX && !s->in_store))
 		loop_poll(v->loop, LOOP_FOREVER);
 	if (v->swap_status == 1) {
 		loop_timer_cancel(v->loop, &s->retry);
