@@ -260,32 +260,32 @@ static void case_the_lock_has_one_holder(struct fix *f)
 	assert_string_equal(util_list(f->s, ""), "");
 }
 
+/* Who has it taken away learns it at the next change, and the other's stays. */
 static void case_a_lock_can_be_stolen(struct fix *f)
 {
-	struct store *other = util_open(f->l, f->url, 0);
-	char tag[STORE_TAG_MAX];
+	struct store *thief = util_open(f->l, f->url, 0);
+	char tag[STORE_TAG_MAX], got[8];
 
-	assert_int_equal(util_swap(f->s, "a/super", "", "one", 3), 0);
+	assert_int_equal(util_lock(f->s, "a", "the first"), 0);
+	assert_int_equal(util_swap(f->s, "a/super", "", "1", 1), 0);
 	memcpy(tag, util_tag, sizeof(tag));
-	assert_int_equal(util_steal(f->s, "a", "one"), 0); /* from nobody */
-	assert_int_equal(util_lock(other, "a", "two"), -EBUSY);
-	assert_int_equal(util_steal(other, "a", "two"), 0);
-	assert_int_equal(util_lock(f->s, "a", "one"), -EBUSY);
-	assert_non_null(strstr(util_err.msg, "two"));
-	/* These two see to it; what fences is the superblock's change. */
-	if (!strcmp(f->s->kind, "file") || !strcmp(f->s->kind, "mem"))
-		assert_int_equal(util_swap(f->s, "a/super", tag, "x", 1), -ESTALE);
-	assert_int_equal(util_unlock(f->s, "a"), 0); /* not its own any more: no effect */
-	assert_int_equal(util_lock(f->s, "a", "one"), -EBUSY);
-	assert_int_equal(util_steal(f->s, "a", "one"), 0); /* and back */
-	assert_int_equal(util_lock(other, "a", "two"), -EBUSY);
-	assert_int_equal(util_unlock(other, "a"), 0);
-	assert_int_equal(util_get(f->s, "a/super", 0, tag, 3), 3);
+	assert_int_equal(util_lock(thief, "a", "the thief"), -EBUSY);
+	assert_int_equal(util_steal(thief, "a", "the thief"), 0);
+	assert_int_equal(util_swap(f->s, "a/super", tag, "2", 1), -ESTALE);
+	assert_true(util_err.msg[0]);
+	assert_int_equal(util_get(thief, "a/super", 0, got, 8), 1);
+	assert_memory_equal(got, "1", 1);
+	assert_int_equal(util_swap(thief, "a/super", util_tag, "3", 1), 0);
 	memcpy(tag, util_tag, sizeof(tag));
-	assert_int_equal(util_swap(f->s, "a/super", tag, "y", 1), 0);
-	assert_int_equal(util_unlock(f->s, "a"), 0);
-	assert_int_equal(util_lock(other, "a", "two"), 0);
-	store_close(other);
+	assert_int_equal(util_lock(f->s, "a", "the first again"), -EBUSY);
+	assert_non_null(strstr(util_err.msg, "the thief"));
+	assert_int_equal(util_unlock(f->s, "a"), 0); /* it is not its own any more */
+	assert_int_equal(util_lock(f->s, "a", "the first again"), -EBUSY);
+	assert_int_equal(util_swap(thief, "a/super", tag, "4", 1), 0);
+	assert_int_equal(util_unlock(thief, "a"), 0);
+	assert_int_equal(util_lock(f->s, "a", "the first again"), 0);
+	assert_int_equal(util_steal(thief, "b", "nobody had it"), 0);
+	store_close(thief);
 }
 
 static void case_a_lock_outlives_its_objects(struct fix *f)
@@ -669,6 +669,7 @@ static void case_objects_of_every_size(struct fix *f)
 	RUN(K, list_is_sorted_and_by_prefix, url, real)  \
 	RUN(K, swap_compares, url, real)                 \
 	RUN(K, the_lock_has_one_holder, url, real)       \
+	RUN(K, a_lock_can_be_stolen, url, real)          \
 	RUN(K, a_lock_outlives_its_objects, url, real)   \
 	RUN(K, handles_share_the_objects, url, real)     \
 	RUN(K, bad_names_are_refused, url, real)         \
@@ -767,32 +768,3 @@ static void run_extra(const char *name, void (*run)(struct fix *f))
 #define RUN(K, name_, url_, real_) EXTRA(name_)
 
 CASES(extra, "", true)
-
-/* Who has it taken away learns it at the next change, and the other's stays. */
-static void case_a_lock_is_stolen(struct fix *f)
-{
-	struct store *thief = util_open(f->l, f->url, 0);
-	char tag[STORE_TAG_MAX], got[8];
-
-	assert_int_equal(util_lock(f->s, "a", "the first"), 0);
-	assert_int_equal(util_swap(f->s, "a/super", "", "1", 1), 0);
-	memcpy(tag, util_tag, sizeof(tag));
-	assert_int_equal(util_lock(thief, "a", "the thief"), -EBUSY);
-	assert_int_equal(util_steal(thief, "a", "the thief"), 0);
-	assert_int_equal(util_swap(f->s, "a/super", tag, "2", 1), -ESTALE);
-	assert_true(util_err.msg[0]);
-	assert_int_equal(util_get(thief, "a/super", 0, got, 8), 1);
-	assert_memory_equal(got, "1", 1);
-	assert_int_equal(util_swap(thief, "a/super", util_tag, "3", 1), 0);
-	memcpy(tag, util_tag, sizeof(tag));
-	assert_int_equal(util_lock(f->s, "a", "the first again"), -EBUSY);
-	assert_non_null(strstr(util_err.msg, "the thief"));
-	assert_int_equal(util_unlock(f->s, "a"), 0); /* it is not its own any more */
-	assert_int_equal(util_lock(f->s, "a", "the first again"), -EBUSY);
-	assert_int_equal(util_swap(thief, "a/super", tag, "4", 1), 0);
-	assert_int_equal(util_unlock(thief, "a"), 0);
-	assert_int_equal(util_lock(f->s, "a", "the first again"), 0);
-	assert_int_equal(util_steal(thief, "b", "nobody had it"), 0);
-	store_close(thief);
-}
-EXTRA(a_lock_is_stolen)
