@@ -47,6 +47,7 @@ static void header_fields(json_t *x, const struct pool_header *h)
 	dump_int(x, "segments", h->segments);
 	dump_int(x, "leg", h->leg);
 	dump_int(x, "legs", h->legs);
+	dump_int(x, "members", h->members);
 	dump_time(x, "created", h->created_ns);
 	dump_int(x, "generation", h->generation);
 	for (unsigned i = 0; i < POOL_OPENINGS && h->opening[i]; i++) {
