@@ -11,6 +11,7 @@
  *   fiorun.c   job files, and one fio process
  *   fio.c      the fio matrix and the sustained writes       (parts fio.*)
  *   mem.c      memory pool and store, cost of tracing        (parts mem.*, trace)
+ *   legs.c     journals on disks, memory and nbdkit          (part legs)
  *   driver.c   the loop that these two time, in a child process of its own
  *   boot.c     boots in virtual and real time                (parts boot.*)
  *   copy.c     import, export and reorg against cp           (part copy)
@@ -104,6 +105,7 @@ void samples_free(struct bench *b);
 /* ---- the parts ---- */
 void fio_parts(struct bench *b);
 void mem_parts(struct bench *b);
+void legs_parts(struct bench *b); /* full only */
 void boot_parts(struct bench *b);
 void copy_parts(struct bench *b);
 

@@ -32,6 +32,7 @@ struct fio_run {
 	double ramp_s;
 	unsigned seed;	   /* of fio's random offsets: the same for both sides of a round */
 	const char *extra; /* more lines of [global]; may be NULL */
+	const char *pool, *mirror; /* LSVD: URLs of the legs instead; may be NULL */
 	bool memory;	   /* LSVD: pool and store in memory, one processor */
 	bool stats;	   /* LSVD: want stats_json of each cell: run directory/stats-N.json */
 	const struct cell *cells;
