@@ -413,6 +413,7 @@ TEST(what_only_a_dropped_leg_has_is_waited_for)
 	struct pool_header h;
 	struct segment *s;
 	struct penv v;
+	struct pool_io io = {0};
 	struct rec r;
 
 	start(&v, 2, "1");
@@ -424,7 +425,8 @@ TEST(what_only_a_dropped_leg_has_is_waited_for)
 		loop_poll(v.loop, LOOP_FOREVER);
 	sim_disk_model(v.disk[0])->flush_fails = true;
 	sim_disk_model(v.disk[1])->write_ns = MS / 10;
-	(void)flush(&v);
+	pool_io_awaited(&io);
+	pool_flush(v.pool, &io);
 	while (strcmp(state_of(&v, 0), "dropped"))
 		loop_poll(v.loop, LOOP_FOREVER);
 	do {
@@ -432,6 +434,7 @@ TEST(what_only_a_dropped_leg_has_is_waited_for)
 		assert_true(h.members == 3 || r.over);
 		loop_poll(v.loop, LOOP_FOREVER);
 	} while (h.members == 3);
+	assert_int_equal(pool_wait_io(v.pool, &io), 0);
 	assert_int_equal(rec_wait(&v, &r), 0);
 	stop(&v);
 }
