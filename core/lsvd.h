@@ -358,6 +358,21 @@ LSVD_API int lsvd_image_stats(struct lsvd_image *img, struct lsvd_stats *st);
 /* The same as JSON text; the caller frees it.  NULL when memory is out. */
 LSVD_API char *lsvd_image_stats_json(struct lsvd_image *img);
 
+/* The legs of a context's pool. */
+struct lsvd_leg {
+	char url[256];
+	char state[16]; /* "in sync", "lagging", "joining", "resyncing", "dropped", "refused" */
+	char why[160];	/* it was dropped last; "": never */
+	uint64_t drops, resyncs, resync_bytes;
+};
+
+/* Up to `max` of them into legs[]; returns how many there are, 0 while no pool is open. */
+LSVD_API unsigned lsvd_ctx_legs(struct lsvd_ctx *ctx, struct lsvd_leg *legs, unsigned max);
+
+/* What an operator should hear of although no call failed (a leg was dropped, is back ...): one line
+ * each, to `fn`, on any thread, which may call no function of this library; NULL: to stderr. */
+LSVD_API void lsvd_set_log(void (*fn)(void *arg, const char *text), void *arg);
+
 /* Record every request to `path` (format: docs/FORMAT.md, "trace") from now on; NULL stops.  Never
  * blocks the data path: what cannot be kept is counted as dropped. */
 LSVD_API int lsvd_image_trace(struct lsvd_image *img, const char *path, char *why);

@@ -108,7 +108,7 @@ static struct disk *disks;
 static struct fio_option options[] = {
 	TEXT_OPTION(image, "LSVD image", "Image as STORE-URL/NAME, such as file:/srv/vols/vm1"),
 	TEXT_OPTION(pool, "LSVD pool", "Local pool, as file:PATH or mem:SIZE (the key pool.path)"),
-	TEXT_OPTION(mirror, "LSVD mirror", "Second leg of the pool (the key pool.mirror)"),
+	TEXT_OPTION(mirror, "LSVD mirror", "More legs of the pool (the key pool.mirror)"),
 	TEXT_OPTION(config, "LSVD configuration", "JSON file read on top of the system's and the user's"),
 	TEXT_OPTION(set, "LSVD settings", "Settings as KEY=VALUE,KEY=VALUE (see lsvd.json(5))"),
 	TEXT_OPTION(durability, "LSVD durability", "What a sync waits for: journal or store"),

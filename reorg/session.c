@@ -42,19 +42,11 @@ static int open_legs(
 {
 	struct config c;
 	int rc = config_resolve(s->cfg, image, &c, e);
-	const char *urls[] = {c.pool_path, c.pool_mirror};
 
-	for (unsigned k = 0; k < 2 && !rc; k++) {
-		if (!urls[k][0])
-			continue;
-		rc = bdev_open(s->loop, urls[k], BDEV_LOCK, 0, &legs[*n], NULL, e);
-		if (!rc)
-			++*n;
-	}
+	if (!rc)
+		rc = pool_open_devices(s->loop, &c, legs, n, e);
 	if (!rc)
 		return 0;
-	while (*n)
-		bdev_close(legs[--*n]);
 	return err_wrap(e, rc,
 		"'%s' was not closed cleanly, so its newest data is in the journal of its pool "
 		"(name it with --pool)",

@@ -176,6 +176,42 @@ struct plot *chart_mem(const struct results *r)
 	return p;
 }
 
+/* ---- legs ---- */
+
+static void legs_panel(struct plot *p, const struct results *r, const char *title, const char *what)
+{
+	static const struct {
+		const char *name, *label;
+	} sets[] = {{"ssd", "SSD"}, {"mem", "memory"}, {"two_ssd", "2 SSDs"},
+		{"remote_mem", "r. memory"}, {"two_remote", "2 r. disks"}};
+	struct plot_panel *panel = plot_panel(p, title);
+	struct plot_series *one = plot_series(panel, "depth 1", PLOT_REORG),
+			   *deep = plot_series(panel, "depth 32", PLOT_LSVD);
+
+	panel->log = true;
+	for (size_t i = 0; i < COUNT(sets); i++) {
+		group(panel, sets[i].label, "");
+		point(one, i, r, 1, "legs.%s.4k.qd1.%s", sets[i].name, what);
+		point(deep, i, r, 1, "legs.%s.4k.qd32.%s", sets[i].name, what);
+	}
+}
+
+struct plot *chart_legs(const struct results *r)
+{
+	struct plot *p =
+		plot_new("legs", "4 KiB random writes, by where the journal is", 1200, 340, 3);
+
+	if (!p)
+		return NULL;
+	p->legend = true;
+	snprintf(p->note, sizeof(p->note),
+		"r.: remote, nbdkit on this machine by unix socket; log scales");
+	legs_panel(p, r, "IOPS (higher is better)", "iops");
+	legs_panel(p, r, "p50 latency, µs (lower is better)", "p50_us");
+	legs_panel(p, r, "p99 latency, µs (lower is better)", "p99_us");
+	return p;
+}
+
 /* ---- boot ---- */
 
 static void boot_panel(

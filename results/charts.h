@@ -24,6 +24,9 @@ struct plot *chart_fio_special(const struct results *r);
 /* Memory pool and store: IOPS, CPU, system calls, allocations. */
 struct plot *chart_mem(const struct results *r);
 
+/* Random writes by where the journal is: IOPS, p50 and p99, depth 1 and 32. */
+struct plot *chart_legs(const struct results *r);
+
 /* The boot replays: GETs, bytes, read-outstanding time, wasted bytes, by store latency and variant.
  */
 struct plot *chart_boot(const struct results *r);

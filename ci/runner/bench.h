@@ -12,6 +12,7 @@
  *   fio.c      the fio matrix and the sustained writes       (parts fio.*)
  *   gc.c       what garbage collection costs the foreground  (part gc)
  *   mem.c      memory pool and store, cost of tracing        (parts mem.*, trace)
+ *   legs.c     journals on disks, memory and nbdkit          (part legs)
  *   driver.c   the loop that these two time, in a child process of its own
  *   boot.c     boots in virtual and real time                (parts boot.*)
  *   copy.c     import, export and reorg against cp           (part copy)
@@ -106,6 +107,7 @@ void samples_free(struct bench *b);
 void fio_parts(struct bench *b);
 void gc_parts(struct bench *b);
 void mem_parts(struct bench *b);
+void legs_parts(struct bench *b); /* full only */
 void boot_parts(struct bench *b);
 void copy_parts(struct bench *b);
 

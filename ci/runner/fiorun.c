@@ -31,6 +31,9 @@ static void write_engine(FILE *f, const struct bench *b, const struct fio_run *r
 	if (r->memory)
 		fprintf(f, "image=mem:%s\npool=mem:%llu\ndrive=inline\n", r->image,
 			UL(r->pool_bytes));
+	else if (r->pool)
+		fprintf(f, "image=file:store/%s\npool=%s\n%s%s\nset=pool.size=%llu\n", r->image,
+			r->pool, r->mirror[0] ? "mirror=" : "", r->mirror, UL(r->pool_bytes));
 	else
 		fprintf(f, "image=file:store/%s\npool=file:pool-%s\nset=pool.size=%llu%s%s\n",
 			r->image, r->image, UL(r->pool_bytes), r->set ? "," : "",

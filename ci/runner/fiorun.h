@@ -33,6 +33,7 @@ struct fio_run {
 	unsigned seed;	   /* of fio's random offsets: the same for both sides of a round */
 	const char *extra; /* more lines of [global]; may be NULL */
 	const char *set;   /* LSVD: more settings, KEY=VALUE,KEY=VALUE; may be NULL */
+	const char *pool, *mirror; /* LSVD: URLs of the legs instead; may be NULL */
 	bool memory;	   /* LSVD: pool and store in memory, one processor */
 	bool stats;	   /* LSVD: want stats_json of each cell: run directory/stats-N.json */
 	const struct cell *cells;

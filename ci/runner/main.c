@@ -105,6 +105,7 @@ static void make_plan(struct bench *b)
 	fio_parts(b);
 	gc_parts(b);
 	mem_parts(b);
+	legs_parts(b);
 	boot_parts(b);
 	copy_parts(b);
 }

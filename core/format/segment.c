@@ -5,16 +5,16 @@
 
 #include <errno.h>
 
-enum { VERSION = 1, CRC_AT = 16, ROLES = 3 };
+enum { POOL_VERSION = 2, SEGMENT_VERSION = 1, CRC_AT = 16, ROLES = 3, V1_LEGS_MAX = 2 };
 
 static const char pool_magic[8] = "LSVDpool", segment_magic[8] = "LSVDpseg";
 
-static struct writer begin(void *buf, const char magic[8])
+static struct writer begin(void *buf, const char magic[8], uint16_t version)
 {
 	struct writer w = writer_of(buf, SEGMENT_BLOCK);
 
 	put_bytes(&w, magic, 8);
-	put_u16(&w, VERSION);
+	put_u16(&w, version);
 	put_zeroes(&w, 6);
 	put_zeroes(&w, 8); /* CRC, reserved */
 	return w;
@@ -26,13 +26,13 @@ static void finish(struct writer *w, void *buf)
 	block_seal(buf, SEGMENT_BLOCK, CRC_AT);
 }
 
-static int open_block(
-	struct reader *r, const void *buf, const char magic[8], const char *what, struct err *e)
+static int open_block(struct reader *r, const void *buf, const char magic[8], uint16_t version,
+	const char *what, struct err *e)
 {
 	int rc;
 
 	*r = reader_of(buf, SEGMENT_BLOCK);
-	rc = block_check_magic(r, magic, VERSION, what, e);
+	rc = block_check_magic(r, magic, version, what, e);
 	if (rc < 0)
 		return rc;
 	if (!block_sealed(buf, SEGMENT_BLOCK, CRC_AT))
@@ -43,16 +43,29 @@ static int open_block(
 	return 0;
 }
 
+static uint8_t all_legs(const struct pool_header *h)
+{
+	return (uint8_t)((1u << h->legs) - 1);
+}
+
+/* Version 1 knows two legs, and that both are members. */
+static uint16_t version_for(const struct pool_header *h)
+{
+	return h->legs <= V1_LEGS_MAX && h->members == all_legs(h) ? 1 : 2;
+}
+
 void pool_header_encode(const struct pool_header *h, void *buf)
 {
-	struct writer w = begin(buf, pool_magic);
+	uint16_t version = version_for(h);
+	struct writer w = begin(buf, pool_magic, version);
 
 	put_bytes(&w, h->uuid, 16);
 	put_u64(&w, h->segment_bytes);
 	put_u32(&w, h->segments);
 	put_u8(&w, h->leg);
 	put_u8(&w, h->legs);
-	put_u16(&w, 0);
+	put_u8(&w, version < 2 ? 0 : h->members);
+	put_u8(&w, 0);
 	put_u64(&w, h->created_ns);
 	put_u64(&w, h->generation);
 	for (unsigned i = 0; i < POOL_OPENINGS; i++)
@@ -60,19 +73,44 @@ void pool_header_encode(const struct pool_header *h, void *buf)
 	finish(&w, buf);
 }
 
+static uint16_t version_of(const void *buf)
+{
+	struct reader r = reader_of(buf, SEGMENT_BLOCK);
+
+	reader_take(&r, 8);
+	return get_u16(&r);
+}
+
+/* Sets what version 1 leaves out.  A version that is newer than it need be is nobody's. */
+static bool check_legs(struct pool_header *h, uint16_t version)
+{
+	if (h->legs > POOL_HEADER_LEGS_MAX || h->leg >= h->legs)
+		return false;
+	if (version == 1) {
+		if (h->members)
+			return false;
+		h->members = all_legs(h);
+	}
+	return h->members >> h->leg & 1 && !(h->members & ~all_legs(h)) &&
+	       version_for(h) == version;
+}
+
 int pool_header_decode(const void *buf, struct pool_header *h, struct err *e)
 {
 	struct reader r;
-	int rc = open_block(&r, buf, pool_magic, "pool header", e);
+	uint16_t version;
+	int rc = open_block(&r, buf, pool_magic, POOL_VERSION, "pool header", e);
 
 	if (rc < 0)
 		return rc;
+	version = version_of(buf);
 	get_bytes(&r, h->uuid, 16);
 	h->segment_bytes = get_u64(&r);
 	h->segments = get_u32(&r);
 	h->leg = get_u8(&r);
 	h->legs = get_u8(&r);
-	get_zeroes(&r, 2);
+	h->members = get_u8(&r);
+	get_zeroes(&r, 1);
 	h->created_ns = get_u64(&r);
 	h->generation = get_u64(&r);
 	for (unsigned i = 0; i < POOL_OPENINGS; i++)
@@ -81,14 +119,14 @@ int pool_header_decode(const void *buf, struct pool_header *h, struct err *e)
 	if (r.bad || h->segment_bytes < POOL_SEGMENT_BYTES_MIN ||
 		h->segment_bytes > POOL_SEGMENT_BYTES_MAX ||
 		h->segment_bytes & (h->segment_bytes - 1) || !h->segments || !h->generation ||
-		h->legs > POOL_HEADER_LEGS_MAX || h->leg >= h->legs)
+		!check_legs(h, version))
 		return err_set(e, -EUCLEAN, "pool header: impossible values");
 	return 0;
 }
 
 void segment_header_encode(const struct segment_header *h, void *buf)
 {
-	struct writer w = begin(buf, segment_magic);
+	struct writer w = begin(buf, segment_magic, SEGMENT_VERSION);
 
 	put_bytes(&w, h->pool_uuid, 16);
 	put_bytes(&w, h->owner, 16);
@@ -105,7 +143,7 @@ int segment_header_decode(const void *buf, const uint8_t pool_uuid[16], uint32_t
 	struct segment_header *h, struct err *e)
 {
 	struct reader r;
-	int rc = open_block(&r, buf, segment_magic, "segment header", e);
+	int rc = open_block(&r, buf, segment_magic, SEGMENT_VERSION, "segment header", e);
 
 	if (rc < 0)
 		return rc;

@@ -12,7 +12,7 @@ enum { SEGMENT_BLOCK = 4096, POOL_OPENINGS = 32 };
 enum {
 	POOL_SEGMENT_BYTES_MIN = 256 << 10,
 	POOL_SEGMENT_BYTES_MAX = 1 << 30,
-	POOL_HEADER_LEGS_MAX = 2,
+	POOL_HEADER_LEGS_MAX = 4,
 	POOL_FIRST_BYTES_MAX = 1 << 20,
 };
 
@@ -21,10 +21,11 @@ struct pool_header {
 	uint64_t segment_bytes;
 	uint32_t segments;
 	uint8_t leg, legs;
+	uint8_t members;     /* bit per leg: in sync when the generation began */
 	uint64_t created_ns; /* wall clock */
 	uint64_t
-		generation; /* raised on every leg that is there, at every open (open.c) */
-	/* Random numbers, one per opening: [0] of this generation, [k] of generation - k.  A leg
+		generation; /* raised on every member, at every open and change of members; 1 at first */
+	/* Random numbers, one per generation: [0] of this generation, [k] of generation - k.  A leg
 	 * whose [0] its fellow does not know was used on its own meanwhile. */
 	uint64_t opening[POOL_OPENINGS];
 };

@@ -393,6 +393,7 @@ char *lsvd_image_stats_json(struct lsvd_image *img)
 	json_object_set_new(j, "read_latency", latency_json(&st.read_latency));
 	json_object_set_new(j, "write_latency", latency_json(&st.write_latency));
 	json_object_set_new(j, "flush_latency", latency_json(&st.flush_latency));
+	json_object_set_new(j, "legs", ctx_legs_json(img->ctx));
 	text = json_dumps(j, JSON_INDENT(2));
 	json_decref(j);
 	return text;

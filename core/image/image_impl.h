@@ -9,6 +9,7 @@
 #include "volume/volume.h"
 
 #include <assert.h>
+#include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -137,6 +138,9 @@ int image_open_store(struct lsvd_ctx *ctx, const char *url, unsigned flags, stru
 int ctx_need_pool(struct lsvd_ctx *ctx, struct err *e) MUST_CHECK;
 int ctx_need_cache(struct lsvd_ctx *ctx, struct err *e) MUST_CHECK;
 void why_copy(char *why, const struct err *e, int rc);
+
+/* legs.c: the pool's legs, as a JSON array. */
+json_t *ctx_legs_json(struct lsvd_ctx *ctx);
 
 /* image.c */
 void image_free(struct lsvd_image *img);

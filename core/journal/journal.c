@@ -24,7 +24,7 @@ enum { EARLY_BLOCKS = 16 };
 /* Records that completed wait for their elders, so there are more of them than `depth`. */
 static uint64_t ring_size(const struct journal *j)
 {
-	return 2 * j->cfg.depth + 2;
+	return 2 * j->cfg.depth + 2 + j->slack;
 }
 
 static struct record *record_at(const struct journal *j, uint64_t seq)
@@ -69,7 +69,7 @@ static struct record *open_record(struct journal *j, uint32_t blocks)
 	uint64_t frame_no;
 	struct frame *f;
 
-	if (j->next_seq - j->acked_seq >= ring_size(j) || !journal_find_room(j, blocks))
+	if (j->next_seq - j->acked_seq >= ring_size(j) || r->late || !journal_find_room(j, blocks))
 		return NULL;
 	frame_no = current_pos(j) / journal_frame_sectors(j);
 	f = *frame_slot(j, frame_no);
@@ -157,7 +157,10 @@ static void acknowledge(struct journal *j)
 		if (!r->complete && !(MUTANT(ACK_EARLY) && r->in_flight))
 			return;
 		j->acked_seq = r->seq;
-		if (--r->frame->writing == 0)
+		/* Legs that need not have it may still be reading the frame. */
+		r->late = pool_pending(&r->io);
+		j->late += r->late;
+		if (!r->late && --r->frame->writing == 0)
 			frames_retry_holds(j);
 		if (!j->failed)
 			j->cfg.owner->on_record(j->cfg.owner, r->seq, r->out, r->extents);
@@ -182,6 +185,21 @@ static void record_written(struct pool_io *io, int status)
 		journal_fail(j, status);
 	acknowledge(j);
 	journal_sweep(j, 2 * r->extents + 4);
+	journal_kick(j);
+}
+
+/* Now every leg has it, or was dropped. */
+static void record_over(struct pool_io *io)
+{
+	struct record *r = container_of(io, struct record, io);
+	struct journal *j = r->journal;
+
+	if (!r->late)
+		return;
+	r->late = false;
+	j->late--;
+	if (--r->frame->writing == 0)
+		frames_retry_holds(j);
 	journal_kick(j);
 }
 
@@ -216,7 +234,7 @@ static void seal_gather(struct journal *j)
 	j->stats.bytes += (uint64_t)(1 + r->blocks) * POOL_BLOCK;
 	r->in_flight = true;
 	r->io.done = record_written;
-	pool_write(j->pool, &r->io, mem, r->crc);
+	pool_append(j->pool, &r->io, mem, r->crc, record_over);
 	journal_look_ahead(j);
 }
 
@@ -292,6 +310,7 @@ static void turn_over(struct loop_task *t)
 			j->gather = NULL;
 			j->next_seq++;
 			r->complete = true;
+			r->io.out = 0;
 			acknowledge(j);
 		}
 		fail_queue(j);
@@ -432,6 +451,7 @@ int journal_new(const struct journal_config *cfg, struct journal **out, struct e
 	j->seg_sectors = seg_blocks * SECTORS_PER_BLOCK;
 	j->segs_cap = pool_segments(cfg->pool) + 1;
 	j->segs = calloc(j->segs_cap, sizeof(*j->segs));
+	j->slack = pool_slack(cfg->pool);
 	j->records = calloc(ring_size(j), sizeof(*j->records));
 	j->map = extmap_new();
 	j->queue_tail = &j->queue;
@@ -467,7 +487,7 @@ uint64_t journal_last_seq(const struct journal *j)
 }
 bool journal_busy(const struct journal *j)
 {
-	return j->queue || j->gather || j->in_flight || j->flushing || j->spare_taking ||
+	return j->queue || j->gather || j->in_flight || j->late || j->flushing || j->spare_taking ||
 	       j->hold_queue || j->end_of_turn.queued;
 }
 void journal_get_stats(const struct journal *j, struct journal_stats *st)

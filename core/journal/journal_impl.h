@@ -41,6 +41,7 @@ struct record {
 	uint32_t next_sector; /* fill, in sectors of data */
 	uint32_t extents, blocks;
 	bool in_flight, complete;
+	bool late; /* acknowledged, and some legs are still at it */
 	struct journal_req *first, **last; /* to acknowledge */
 	struct journal *journal;
 	struct record_extent ext[RECORD_EXTENTS_MAX];
@@ -72,7 +73,8 @@ struct journal {
 	struct record *records;
 	uint64_t acked_seq, next_seq; /* acknowledged; of the record being gathered */
 	struct record *gather;	      /* NULL: none */
-	uint32_t in_flight;
+	uint32_t in_flight, late;
+	uint32_t slack; /* records that may be late */
 	struct loop_task end_of_turn;
 	struct journal_req *queue, **queue_tail; /* not copied yet */
 	uint64_t covered;

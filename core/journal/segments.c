@@ -293,7 +293,7 @@ int journal_release(struct journal *j)
 {
 	int rc = 0;
 
-	while (j->spare_taking)
+	while (j->spare_taking || j->late)
 		loop_poll(j->loop, LOOP_FOREVER);
 	j->have_current = false;
 	journal_find_clean(j);

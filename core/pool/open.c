@@ -1,84 +1,39 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * open.c - opening a pool: format a new leg, scan segment headers, bring a stale leg up to date.
+ * open.c - opening a pool: format a new leg, find out who is complete, bring a stale leg up to
+ * date.
  *
  * Happy path: read block 0 of each leg; blank -> new leg, else decode.  The leg with the highest
  * generation leads; its segment headers, and those of legs that were with it, say who owns what.  A
  * leg that is new or was away (lower generation) gets a copy of every journal segment, before the
- * generation is raised on all legs.  An opening with the legs of the last one raises it by one, any
- * other by two: so a leg that is one behind was there, and a crash came between the legs.  Two legs
- * that were each used without the other have told different stories since: refused.
+ * generation is raised on all legs.  Two legs that were each used without the other have told
+ * different stories since: refused.
+ *
+ * A leg that is configured but not there may have gone on without those that are there, if the
+ * leader says that it was a member: then its journal is the newer one.  With pool.acks a number
+ * that takes as many missing members; fewer can have acknowledged nothing.  Else opening is
+ * refused, unless pool.degraded says to go on with what is there.
  */
 #include "pool/pool_impl.h"
 
-#include "sys/mutant.h"
-
 #include "format/block.h"
-#include "format/record.h"
+#include "sys/log.h"
+#include "sys/mutant.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-	SCAN_DEPTH = 32,
-	SCAN_BYTES = 2 * POOL_BLOCK, /* of a segment: its header, and the first block behind */
-	SEGMENTS_MIN = 8,
-	COPY_BYTES = 256 << 10,	 /* divides every segment */
-	BLANK_BYTES = 256 << 10, /* so much is zero on a device that nobody uses */
-};
+enum { SEGMENTS_MIN = 8 };
 
 struct leg_state {
 	struct pool_header header;
+	bool there;
 	bool fresh;   /* nothing on it yet */
 	bool in_sync; /* it was there when the pool was last open */
 };
-
-/* One blocking request to one device at an absolute place. */
-struct leg_io {
-	struct bdev_req req;
-	struct iovec iov;
-	int status;
-	bool over;
-};
-
-static void leg_io_done(struct bdev_req *r, int status)
-{
-	struct leg_io *io = r->owner;
-
-	io->status = status;
-	io->over = true;
-}
-
-static void leg_io_start(
-	struct leg_io *io, struct bdev *d, enum bdev_op op, uint64_t at, void *buf, size_t len)
-{
-	*io = (struct leg_io){.iov = {.iov_base = buf, .iov_len = len}};
-	io->req = (struct bdev_req){.op = op,
-		.offset_bytes = at,
-		.len_bytes = len,
-		.iov = &io->iov,
-		.iovcnt = len ? 1 : 0,
-		.done = leg_io_done,
-		.owner = io};
-	bdev_submit(d, &io->req);
-}
-
-static int leg_io_wait(struct leg_io *io, struct loop *l)
-{
-	while (!io->over)
-		loop_poll(l, LOOP_FOREVER);
-	return io->status;
-}
-
-static int leg_io(struct bdev *d, enum bdev_op op, uint64_t at, void *buf, size_t len)
-{
-	struct leg_io io;
-
-	leg_io_start(&io, d, op, at, buf, len);
-	return leg_io_wait(&io, d->loop);
-}
 
 /* ---- block 0 ---- */
 
@@ -88,7 +43,7 @@ static int read_leg_header(struct bdev *d, struct leg_state *st, void *buf, stru
 {
 	size_t len =
 		d->size_bytes < BLANK_BYTES ? d->size_bytes / POOL_BLOCK * POOL_BLOCK : BLANK_BYTES;
-	int rc = leg_io(d, BDEV_READ, 0, buf, len);
+	int rc = dev_io(d, BDEV_READ, 0, buf, len);
 
 	if (rc < 0)
 		return err_set(e, rc, "pool '%s': read header: %s", d->url, strerror(-rc));
@@ -104,43 +59,68 @@ static int read_leg_header(struct bdev *d, struct leg_state *st, void *buf, stru
 	return 0;
 }
 
-static int write_leg_header(struct pool *p, unsigned leg, void *buf)
+void pool_header_of(const struct pool *p, unsigned leg, uint8_t members, void *block)
 {
 	struct pool_header h = {.segment_bytes = p->segment_bytes,
 		.segments = p->nsegs,
 		.leg = (uint8_t)leg,
 		.legs = (uint8_t)p->nlegs,
+		.members = members,
 		.created_ns = p->created_ns,
 		.generation = p->generation};
 
 	memcpy(h.uuid, p->uuid, 16);
 	memcpy(h.opening, p->opening, sizeof(h.opening));
-	pool_header_encode(&h, buf);
-	return leg_io(p->legs[leg], BDEV_WRITE, 0, buf, POOL_BLOCK);
+	pool_header_encode(&h, block);
+}
+
+/* A leg that cannot be read is one that is not there, as long as there are others. */
+static int read_headers_of_legs(struct pool *p, struct leg_state *st, struct err *e)
+{
+	unsigned there = 0;
+	int rc = 0;
+
+	for (unsigned i = 0; i < p->nlegs; i++) {
+		struct leg *g = &p->legs[i];
+
+		if (!g->dev || g->dev->down)
+			continue;
+		rc = read_leg_header(g->dev, &st[i], g->buf, e);
+		if (rc < 0 && (p->nlegs == 1 || rc == -EUCLEAN || rc == -EPROTO || rc == -EBADMSG))
+			return rc;
+		if (rc < 0) {
+			log_say("%s", e->msg);
+			continue;
+		}
+		st[i].there = true;
+		there++;
+	}
+	return there ? 0 : rc < 0 ? rc : err_set(e, -ENOTCONN, "no leg of the pool is there");
 }
 
 /* ---- geometry ---- */
 
-static uint64_t smallest_leg(const struct pool *p)
+static uint64_t smallest_leg(const struct pool *p, const struct leg_state *st)
 {
 	uint64_t size = UINT64_MAX;
 
 	for (unsigned i = 0; i < p->nlegs; i++)
-		if (p->legs[i]->size_bytes < size)
-			size = p->legs[i]->size_bytes;
+		if (st[i].there && p->legs[i].dev->size_bytes < size)
+			size = p->legs[i].dev->size_bytes;
 	return size;
 }
 
-static int choose_geometry(struct pool *p, const struct config *cfg, struct err *e)
+static int choose_geometry(
+	struct pool *p, const struct leg_state *st, const struct config *cfg, struct err *e)
 {
-	uint64_t size = smallest_leg(p), seg = cfg->pool_segment_bytes;
+	uint64_t size = smallest_leg(p, st), seg = cfg->pool_segment_bytes;
 
 	while (seg > POOL_SEGMENT_BYTES_MIN && size / seg < 2 * SEGMENTS_MIN + 1)
 		seg /= 2;
 	if (size < pool_first_bytes(seg) + SEGMENTS_MIN * seg)
 		return err_set(e, -EINVAL,
 			"pool '%s': %" PRIu64 " bytes are too few; at least %" PRIu64 " are needed",
-			p->legs[0]->url, size, pool_first_bytes(seg) + SEGMENTS_MIN * seg);
+			p->legs[0].url, size, pool_first_bytes(seg) + SEGMENTS_MIN * seg);
 	p->segment_bytes = seg;
 	p->nsegs = (uint32_t)((size - pool_first_bytes(seg)) / seg);
 	for (unsigned i = 0; i < 16; i += 8) {
@@ -152,7 +132,8 @@ static int choose_geometry(struct pool *p, const struct config *cfg, struct err 
 	return 0;
 }
 
-static int take_geometry(struct pool *p, const struct pool_header *h, struct err *e)
+static int take_geometry(
+	struct pool *p, const struct leg_state *st, const struct pool_header *h, struct err *e)
 {
 	p->segment_bytes = h->segment_bytes;
 	p->nsegs = h->segments;
@@ -160,10 +141,10 @@ static int take_geometry(struct pool *p, const struct pool_header *h, struct err
 	p->created_ns = h->created_ns;
 	memcpy(p->uuid, h->uuid, 16);
 	memcpy(p->opening, h->opening, sizeof(p->opening));
-	if (smallest_leg(p) <
+	if (smallest_leg(p, st) <
 		pool_first_bytes(h->segment_bytes) + (uint64_t)h->segments * h->segment_bytes)
 		return err_set(e, -EUCLEAN, "pool '%s': shorter than its header says: truncated?",
-			p->legs[0]->url);
+			p->legs[0].url);
 	return 0;
 }
 
@@ -180,211 +161,6 @@ static int allocate(struct pool *p)
 	return 0;
 }
 
-/* ---- the scan ---- */
-
-/* SCAN_DEPTH segment headers of every leg that is in sync. */
-struct scan {
-	struct pool *p;
-	const struct leg_state *st;
-	struct leg_io io[POOL_LEGS_MAX][SCAN_DEPTH];
-	uint8_t *blocks[POOL_LEGS_MAX];
-	struct err *err;
-};
-
-static void note_header(struct pool *p, struct segment *s, const struct segment_header *h)
-{
-	s->role = h->role;
-	memcpy(s->owner, h->owner, 16);
-	s->epoch = h->epoch;
-	s->alloc = h->alloc;
-	s->first_seq = h->first_seq;
-	if (h->alloc > p->last_alloc)
-		p->last_alloc = h->alloc;
-}
-
-static uint64_t header_at(const struct pool *p, uint32_t index)
-{
-	return p->first_bytes + (uint64_t)index * p->segment_bytes;
-}
-
-/* What this leg says about segment i of those that were read. */
-static uint8_t *scanned(const struct scan *sc, unsigned leg, uint32_t i)
-{
-	return sc->blocks[leg] + (size_t)i * SCAN_BYTES;
-}
-
-/* A leg that tells another story about a journal is told the one that counts. */
-static int mend_header(struct scan *sc, uint32_t i, uint32_t index, unsigned good,
-	const bool journal[POOL_LEGS_MAX])
-{
-	struct pool *p = sc->p;
-	uint8_t *block = scanned(sc, good, i);
-
-	for (unsigned leg = 0; leg < p->nlegs; leg++) {
-		int rc;
-
-		if (!sc->st[leg].in_sync || leg == good || (!journal[leg] && !journal[good]) ||
-			!memcmp(scanned(sc, leg, i), block, POOL_BLOCK))
-			continue;
-		rc = leg_io(p->legs[leg], BDEV_WRITE, header_at(p, index), block, POOL_BLOCK);
-		if (rc < 0)
-			return err_set(sc->err, rc, "pool '%s': write segment header %u: %s",
-				p->legs[leg]->url, index, strerror(-rc));
-	}
-	return 0;
-}
-
-static bool of_another_pool(const struct pool *p, const uint8_t *block, uint32_t index)
-{
-	struct segment_header h = {0};
-
-	return segment_header_decode(block, p->uuid, index, &h, NULL) == -EUCLEAN &&
-	       !block_is_zero(h.pool_uuid, 16) && memcmp(h.pool_uuid, p->uuid, 16);
-}
-
-/* Is there a whole header of a record, whoever's? */
-static bool record_behind(const uint8_t *block, uint64_t place, struct record_header *h)
-{
-	static const uint8_t nobody[16];
-	struct record_header any = {0};
-
-	/* The codec wants to know whose; it says so itself. */
-	return record_decode(block, nobody, place, &any, NULL) == -EUCLEAN &&
-	       record_decode(block, any.uuid, place, h, NULL) == 0;
-}
-
-/* No leg has a valid header.  When a journal's record follows it, the header was damaged, and the
- * record tells what matters of it; where it belongs in the order, place_rescued() finds out.  A
- * valid header of another pool is left from an earlier life of the device, and zeroes were written
- * over what a leg should forget. */
-static void rescue(struct scan *sc, uint32_t i, uint32_t index)
-{
-	struct pool *p = sc->p;
-	uint64_t place = (uint64_t)index * p->seg_blocks + 1;
-
-	for (unsigned leg = 0; leg < p->nlegs; leg++) {
-		const uint8_t *block = scanned(sc, leg, i);
-		struct segment_header ours = {.role = SEGMENT_JOURNAL};
-		struct record_header h;
-
-		if (!sc->st[leg].in_sync || block_is_zero(block, POOL_BLOCK) ||
-			of_another_pool(p, block, index) ||
-			!record_behind(block + POOL_BLOCK, place, &h))
-			continue;
-		memcpy(ours.owner, h.uuid, 16);
-		ours.epoch = h.epoch;
-		ours.first_seq = h.seq;
-		note_header(p, &p->segs[index], &ours);
-		return;
-	}
-}
-
-/* A journal's segments are in order of allocation; alloc is 0 in those that were rescued. */
-static void place_rescued(struct pool *p)
-{
-	for (uint32_t i = 0; i < p->nsegs; i++) {
-		struct segment *s = &p->segs[i];
-
-		for (uint32_t k = 0; s->role == SEGMENT_JOURNAL && !s->alloc && k < p->nsegs; k++) {
-			const struct segment *t = &p->segs[k];
-
-			if (t->role == SEGMENT_JOURNAL && !memcmp(t->owner, s->owner, 16) &&
-				(t->epoch < s->epoch ||
-					(t->epoch == s->epoch && t->first_seq < s->first_seq)) &&
-				t->alloc > s->rescued_after)
-				s->rescued_after = t->alloc;
-		}
-	}
-	for (uint32_t i = 0; i < p->nsegs; i++)
-		if (p->segs[i].role == SEGMENT_JOURNAL && !p->segs[i].alloc)
-			p->segs[i].alloc = p->segs[i].rescued_after;
-}
-
-/* The valid header with the highest allocation number tells.  None: nobody's, unless a record says
- * otherwise. */
-static int judge_header(struct scan *sc, uint32_t i, uint32_t index)
-{
-	struct pool *p = sc->p;
-	struct segment_header h, best = {0};
-	bool journal[POOL_LEGS_MAX] = {false}, any = false;
-	unsigned good = 0;
-
-	for (unsigned leg = 0; leg < p->nlegs; leg++) {
-		if (!sc->st[leg].in_sync ||
-			segment_header_decode(scanned(sc, leg, i), p->uuid, index, &h, NULL) < 0)
-			continue;
-		journal[leg] = h.role == SEGMENT_JOURNAL;
-		if (any && h.alloc <= best.alloc)
-			continue;
-		any = true;
-		best = h;
-		good = leg;
-	}
-	if (!any) {
-		rescue(sc, i, index);
-		return 0;
-	}
-	note_header(p, &p->segs[index], &best);
-	return mend_header(sc, i, index, good, journal);
-}
-
-static int read_headers(struct scan *sc, uint32_t at, uint32_t n)
-{
-	struct pool *p = sc->p;
-	uint32_t bad[SCAN_DEPTH] = {0}, legs = 0;
-	int rc = 0;
-
-	for (unsigned leg = 0; leg < p->nlegs; leg++)
-		legs += sc->st[leg].in_sync;
-	for (unsigned leg = 0; leg < p->nlegs; leg++)
-		for (uint32_t i = 0; sc->st[leg].in_sync && i < n; i++)
-			leg_io_start(&sc->io[leg][i], p->legs[leg], BDEV_READ, header_at(p, at + i),
-				scanned(sc, leg, i), SCAN_BYTES);
-	for (unsigned leg = 0; leg < p->nlegs; leg++) {
-		for (uint32_t i = 0; sc->st[leg].in_sync && i < n; i++) {
-			int status = leg_io_wait(&sc->io[leg][i], p->loop);
-
-			if (status == 0)
-				continue;
-			memset(scanned(sc, leg, i), 0, SCAN_BYTES);
-			if (++bad[i] == legs && rc == 0)
-				rc = err_set(sc->err, status,
-					"pool '%s': read segment header %u: %s", p->legs[leg]->url,
-					at + i, strerror(-status));
-		}
-	}
-	return rc;
-}
-
-static int scan(struct pool *p, const struct leg_state *st, struct err *e)
-{
-	struct scan *sc = calloc(1, sizeof(*sc));
-	uint32_t n;
-	int rc = sc ? 0 : -ENOMEM;
-
-	for (unsigned leg = 0; rc == 0 && leg < p->nlegs; leg++)
-		if (posix_memalign(
-			    (void **)&sc->blocks[leg], POOL_BLOCK, (size_t)SCAN_DEPTH * SCAN_BYTES))
-			rc = -ENOMEM;
-	if (rc == 0) {
-		sc->p = p;
-		sc->st = st;
-		sc->err = e;
-	}
-	for (uint32_t at = 0; rc == 0 && at < p->nsegs; at += n) {
-		n = p->nsegs - at < SCAN_DEPTH ? p->nsegs - at : SCAN_DEPTH;
-		rc = read_headers(sc, at, n);
-		for (uint32_t i = 0; rc == 0 && i < n; i++)
-			rc = judge_header(sc, i, at + i);
-	}
-	if (rc == 0)
-		place_rescued(p);
-	for (unsigned leg = 0; sc && leg < p->nlegs; leg++)
-		free(sc->blocks[leg]);
-	free(sc);
-	return rc;
-}
-
 /* ---- a leg that was away ---- */
 
 static int copy_segment(
@@ -394,9 +170,9 @@ static int copy_segment(
 	int rc = 0;
 
 	for (uint64_t off = 0; rc == 0 && off < p->segment_bytes; off += COPY_BYTES) {
-		rc = leg_io(p->legs[from], BDEV_READ, at + off, buf, COPY_BYTES);
+		rc = dev_io(p->legs[from].dev, BDEV_READ, at + off, buf, COPY_BYTES);
 		if (rc == 0)
-			rc = leg_io(p->legs[to], BDEV_WRITE, at + off, buf, COPY_BYTES);
+			rc = dev_io(p->legs[to].dev, BDEV_WRITE, at + off, buf, COPY_BYTES);
 	}
 	return rc;
 }
@@ -404,25 +180,23 @@ static int copy_segment(
 /* Every header, and journals whole, so that the leg alone could lead next time. */
 static int resync(struct pool *p, unsigned from, unsigned to, struct err *e)
 {
-	void *buf;
+	void *buf = p->legs[to].buf;
 	int rc = 0;
 
-	if (posix_memalign(&buf, POOL_BLOCK, COPY_BYTES))
-		return -ENOMEM;
 	for (uint32_t i = 0; rc == 0 && i < p->nsegs; i++) {
 		if (p->segs[i].role == SEGMENT_JOURNAL) {
 			rc = copy_segment(p, &p->segs[i], from, to, buf);
 		} else {
 			memset(buf, 0, POOL_BLOCK);
-			rc = leg_io(p->legs[to], BDEV_WRITE, header_at(p, i), buf, POOL_BLOCK);
+			rc = dev_io(p->legs[to].dev, BDEV_WRITE, header_at(p, i), buf, POOL_BLOCK);
 		}
 	}
 	if (rc == 0)
-		rc = leg_io(p->legs[to], BDEV_FLUSH, 0, NULL, 0);
-	free(buf);
+		rc = dev_io(p->legs[to].dev, BDEV_FLUSH, 0, NULL, 0);
 	if (rc < 0)
-		return err_set(e, rc, "pool: bring leg '%s' up to date: %s", p->legs[to]->url,
+		return err_set(e, rc, "pool: bring leg '%s' up to date: %s", p->legs[to].url,
 			strerror(-rc));
+	p->legs[to].resyncs++;
 	return 0;
 }
 
@@ -449,13 +223,21 @@ static bool knows(const struct pool_header *h, const struct pool_header *old)
 	return age >= POOL_OPENINGS || h->opening[age] == old->opening[0];
 }
 
-/* Did `h` miss nothing of what the leader has?  One behind: the leader's opening, with both of
- * them, was cut before it came to this leg, and so before anything was written. */
-static bool in_sync(const struct pool_header *leader, const struct pool_header *h)
+/* Has the leg of st[i] all that the leader has?  A generation begins with its header on every member,
+ * before anything is written or acknowledged in it.  So a member that still has an older header was
+ * there when a crash cut the beginning between the legs.  Which bit of `members` is a leg's is only
+ * known while legs have kept their places, but for when all are members. */
+static bool is_in_sync(const struct pool *p, const struct leg_state *st, unsigned leader, unsigned i)
 {
-	uint64_t behind = leader->generation - h->generation;
+	const struct pool_header *h = &st[leader].header;
+	unsigned all = (1u << p->nlegs) - 1;
+	bool kept = h->leg == leader && st[i].header.leg == i;
 
-	return behind == 0 || (behind == 1 && leader->legs > 1 && leader->legs == h->legs);
+	if (st[i].header.generation == h->generation)
+		return true;
+	if (h->legs != p->nlegs || st[i].header.legs != p->nlegs || MUTANT(FORGET_CUT_OPENING))
+		return false;
+	return h->members == all || (kept && h->members >> i & 1);
 }
 
 /* 1 and the leg that was there last, 0 when all are new, or -EUCLEAN. */
@@ -464,140 +246,292 @@ static int find_leader(const struct pool *p, struct leg_state *st, unsigned *lea
 	bool any = false;
 
 	for (unsigned i = 0; i < p->nlegs; i++) {
-		if (st[i].fresh)
+		if (!st[i].there || st[i].fresh)
 			continue;
 		if (any && memcmp(st[i].header.uuid, st[*leader].header.uuid, 16))
 			return err_set(e, -EUCLEAN, "'%s' and '%s' are legs of different pools",
-				p->legs[*leader]->url, p->legs[i]->url);
+				p->legs[*leader].url, p->legs[i].url);
 		if (!any || st[i].header.generation > st[*leader].header.generation)
 			*leader = i;
 		any = true;
 	}
 	for (unsigned i = 0; any && i < p->nlegs; i++) {
-		if (st[i].fresh)
+		if (!st[i].there || st[i].fresh)
 			continue;
 		if (!knows(&st[*leader].header, &st[i].header))
 			return err_set(e, -EUCLEAN,
 				"'%s' and '%s' were each used without the other, so their journals "
 				"differ; remove the one that counts less",
-				p->legs[*leader]->url, p->legs[i]->url);
-		st[i].in_sync = in_sync(&st[*leader].header, &st[i].header);
+				p->legs[*leader].url, p->legs[i].url);
+		st[i].in_sync = is_in_sync(p, st, *leader, i);
 	}
 	return any;
 }
 
-static int bring_up_to_date(
-	struct pool *p, const struct leg_state *st, unsigned leader, struct err *e)
-{
-	int rc = 0;
+/* ---- legs that are missing ---- */
 
-	for (unsigned i = 0; rc == 0 && i < p->nlegs; i++)
-		if (!st[i].in_sync && !MUTANT(NO_RESYNC))
-			rc = resync(p, leader, i, e);
+static unsigned missing_legs(const struct pool *p, const struct leg_state *st, const char **url)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < p->nlegs; i++)
+		if (!st[i].there) {
+			*url = p->legs[i].url;
+			n++;
+		}
+	return n;
+}
+
+/* Members that are neither there nor left out of the configuration. */
+static unsigned missing_members(
+	const struct pool *p, const struct leg_state *st, unsigned leader, unsigned missing)
+{
+	unsigned members = legs_in(st[leader].header.members), there = 0;
+
+	for (unsigned i = 0; i < p->nlegs; i++)
+		there += st[i].in_sync;
+	members = members > there ? members - there : 0;
+	return members < missing ? members : missing;
+}
+
+static int check_missing(const struct pool *p, const struct leg_state *st, bool found,
+	unsigned leader, struct err *e)
+{
+	const char *url = "";
+	unsigned missing = missing_legs(p, st, &url), members, can_go_on = p->acks ? p->acks : 1;
+
+	if (!missing || p->any)
+		return 0;
+	if (!found)
+		return err_set(e, -ENOTCONN,
+			"'%s' is not there, and the other legs are new: no pool is made without it "
+			"(pool.degraded makes one)",
+			url);
+	members = missing_members(p, st, leader, missing);
+	if (members < can_go_on)
+		return 0;
+	return err_set(e, -ENOTCONN,
+		"%u of %u legs are not there ('%s'), and may have newer writes than those that "
+		"are; "
+		"bring them back, or give up what only they have (pool.degraded, or a "
+		"configuration without them)",
+		missing, p->nlegs, url);
+}
+
+/* ---- all together ---- */
+
+static int bring_up_to_date(struct pool *p, struct leg_state *st, unsigned leader, struct err *e)
+{
+	for (unsigned i = 0; i < p->nlegs; i++) {
+		int rc;
+
+		if (!st[i].there || st[i].in_sync)
+			continue;
+		rc = MUTANT(NO_RESYNC) ? 0 : resync(p, leader, i, e);
+		if (rc < 0) {
+			log_say("%s", e->msg);
+			st[i].there = false;
+		}
+	}
 	if (!st[0].in_sync || st[0].header.leg != 0)
 		forget_cache(p);
-	return rc;
-}
-
-/* Are the legs those of the last opening, all up to date? */
-static bool as_before(const struct pool *p, const struct leg_state *st)
-{
-	for (unsigned i = 0; i < p->nlegs; i++)
-		if (!st[i].in_sync || st[i].header.legs != p->nlegs)
-			return false;
-	return true;
-}
-
-/* From here on a leg that is away now is behind. */
-static int begin_generation(struct pool *p, unsigned step, void *block, struct err *e)
-{
-	p->generation += step;
-	memmove(p->opening + step, p->opening, (POOL_OPENINGS - step) * sizeof(p->opening[0]));
-	memset(p->opening, 0, step * sizeof(p->opening[0]));
-	p->opening[0] = loop_random(p->loop);
-	for (unsigned i = 0; i < p->nlegs; i++) {
-		int rc = write_leg_header(p, i, block);
-
-		if (rc == 0)
-			rc = leg_io(p->legs[i], BDEV_FLUSH, 0, NULL, 0);
-		if (rc < 0)
-			return err_set(e, rc, "pool '%s': write header: %s", p->legs[i]->url,
-				strerror(-rc));
-	}
 	return 0;
 }
 
-static int load(struct pool *p, const struct config *cfg, void *block, struct err *e)
+/* From here on a leg that is away now is behind. */
+static int begin_generation(struct pool *p, const struct leg_state *st, struct err *e)
+{
+	unsigned need = p->acks ? p->acks : 1;
+
+	for (unsigned i = 0; i < p->nlegs; i++)
+		if (st[i].there)
+			leg_move(&p->legs[i], POOL_LEG_IN_SYNC);
+	if (legs_in(p->voters) < need)
+		return err_set(e, -ENOTCONN, "pool.acks = %u, but of %u legs only %u are there",
+			need, p->nlegs, legs_in(p->voters));
+	pool_change(p);
+	while (p->changing)
+		loop_poll(p->loop, LOOP_FOREVER);
+	if (p->failed)
+		return err_set(e, p->failed, "pool '%s': write header: %s", p->legs[0].url,
+			strerror(-p->failed));
+	return 0;
+}
+
+/* Which legs it is open from; nothing when all is as it should be. */
+static void tell(const struct pool *p, const struct leg_state *st, bool found)
+{
+	for (unsigned i = 0; i < p->nlegs; i++) {
+		const struct leg *g = &p->legs[i];
+
+		if (!(p->voters & leg_bit(g)))
+			log_say("the pool is open without leg '%s'", g->url);
+		else if (found && !st[i].in_sync)
+			log_say("leg '%s' of the pool %s and was brought up to date", g->url,
+				st[i].fresh ? "is new" : "was away");
+	}
+}
+
+static int load(struct pool *p, const struct config *cfg, struct err *e)
 {
 	struct leg_state st[POOL_LEGS_MAX] = {0};
 	unsigned leader = 0;
-	int rc, found;
+	uint8_t in_sync = 0;
+	int found, rc = read_headers_of_legs(p, st, e);
 
-	for (unsigned i = 0; i < p->nlegs; i++) {
-		rc = read_leg_header(p->legs[i], &st[i], block, e);
-		if (rc < 0)
-			return rc;
-	}
+	if (rc < 0)
+		return rc;
 	found = find_leader(p, st, &leader, e);
-	if (found < 0)
-		return found;
-	rc = found ? take_geometry(p, &st[leader].header, e) : choose_geometry(p, cfg, e);
+	rc = found < 0 ? found : check_missing(p, st, found, leader, e);
+	if (rc < 0)
+		return rc;
+	rc = found ? take_geometry(p, st, &st[leader].header, e) : choose_geometry(p, st, cfg, e);
+	for (unsigned i = 0; i < p->nlegs; i++)
+		in_sync |= (uint8_t)(st[i].in_sync << i);
 	if (rc == 0)
 		rc = allocate(p);
 	if (rc == 0 && found)
-		rc = scan(p, st, e);
+		rc = pool_scan(p, in_sync, e);
 	if (rc == 0 && found)
 		rc = bring_up_to_date(p, st, leader, e);
 	if (rc == 0)
-		rc = begin_generation(p, !found || as_before(p, st) ? 1 : 2, block, e);
-	if (rc == 0)
-		collect_free(p);
-	return rc;
+		rc = begin_generation(p, st, e);
+	if (rc < 0)
+		return rc;
+	collect_free(p);
+	tell(p, st, found);
+	legs_start(p);
+	return 0;
 }
 
-int pool_open_on(struct loop *l, struct bdev **legs, unsigned nlegs, const struct config *cfg,
+static int make_legs(struct pool *p, struct bdev **legs, unsigned nlegs,
+	const char (*urls)[sizeof(p->legs[0].url)])
+{
+	p->nlegs = nlegs;
+	for (unsigned i = 0; i < nlegs; i++)
+		leg_init(p, i, legs[i], urls ? urls[i] : legs[i] ? legs[i]->url : "");
+	for (unsigned i = 0; i < nlegs; i++)
+		if (posix_memalign(&p->legs[i].buf, POOL_BLOCK, BLANK_BYTES))
+			return -ENOMEM;
+	return pool_make_reqs(p);
+}
+
+static int open_on(struct loop *l, struct bdev **legs, unsigned nlegs,
+	const char (*urls)[sizeof(((struct leg *)0)->url)], const struct config *cfg,
 	struct pool **out, struct err *e)
 {
 	struct pool *p = calloc(1, sizeof(*p));
-	void *block = NULL;
 	int rc = -ENOMEM;
 
-	if (!p || posix_memalign(&block, POOL_BLOCK, BLANK_BYTES))
-		goto out;
+	if (!p) {
+		for (unsigned i = 0; i < nlegs; i++)
+			bdev_close(legs[i]);
+		return err_wrap(e, rc, "open pool");
+	}
 	p->loop = l;
-	p->nlegs = nlegs;
-	memcpy(p->legs, legs, nlegs * sizeof(*legs));
+	p->acks = (uint8_t)strtoul(cfg->pool_acks, NULL, 10); /* "all": 0 */
+	p->any = cfg->pool_degraded;
+	p->timeout_ns = (cfg->pool_leg_timeout_ms ? cfg->pool_leg_timeout_ms : 5000) * 1000000ull;
 	pool_init_lists(p);
-	rc = load(p, cfg, block, e);
-out:
-	free(block);
+	rc = make_legs(p, legs, nlegs, urls);
+	if (rc == 0 && p->acks > nlegs)
+		rc = err_set(
+			e, -EINVAL, "pool.acks = %u, but the pool has %u legs", p->acks, nlegs);
+	if (rc == 0)
+		rc = load(p, cfg, e);
 	if (rc < 0) {
-		if (p)
-			pool_close(p);
-		else
-			for (unsigned i = 0; i < nlegs; i++)
-				bdev_close(legs[i]);
+		pool_close(p);
 		return err_wrap(e, rc, "open pool");
 	}
 	*out = p;
 	return 0;
 }
 
+int pool_open_on(struct loop *l, struct bdev **legs, unsigned nlegs, const struct config *cfg,
+	struct pool **out, struct err *e)
+{
+	return open_on(l, legs, nlegs, NULL, cfg, out, e);
+}
+
+/* ---- by configuration ---- */
+
+/* pool.path, and what pool.mirror lists. */
+static int split_urls(const struct config *cfg, char urls[][sizeof(((struct leg *)0)->url)],
+	unsigned *n, struct err *e)
+{
+	char list[sizeof(cfg->pool_mirror)], *rest = NULL;
+
+	memcpy(list, cfg->pool_mirror, sizeof(list));
+	snprintf(urls[0], sizeof(urls[0]), "%s", cfg->pool_path);
+	*n = 1;
+	for (char *s = strtok_r(list, " ,\t\n", &rest); s; s = strtok_r(NULL, " ,\t\n", &rest)) {
+		if (*n == POOL_LEGS_MAX)
+			return err_set(e, -EINVAL,
+				"pool.mirror: more than %u legs; the pool has %u at most",
+				POOL_LEGS_MAX - 1, POOL_LEGS_MAX);
+		if (strlen(s) >= sizeof(urls[0]))
+			return err_set(e, -ENAMETOOLONG, "pool.mirror: '%s' is too long", s);
+		for (unsigned i = 0; i < *n; i++)
+			if (!strcmp(urls[i], s) && strncmp(s, "mem:", 4))
+				return err_set(e, -EINVAL, "the pool has leg '%s' twice", s);
+		snprintf(urls[(*n)++], sizeof(urls[0]), "%s", s);
+	}
+	return 0;
+}
+
+/* A leg that is not there does not keep the others from being used; one that somebody else uses, or
+ * that cannot be a leg at all, does. */
+static bool is_missing(int rc)
+{
+	return rc == -ENOENT || rc == -ENODEV || rc == -ENXIO || rc == -EIO || rc == -ENOTCONN ||
+	       rc == -ETIMEDOUT || rc == -ENOSPC || rc == -EROFS;
+}
+
+static int open_devices(struct loop *l, const struct config *cfg, unsigned flags,
+	char urls[][sizeof(((struct leg *)0)->url)], struct bdev **legs, unsigned *n, struct err *e)
+{
+	unsigned there = 0;
+	int rc = split_urls(cfg, urls, n, e);
+
+	if (rc < 0)
+		*n = 0;
+	if (*n > 1)
+		flags |= BDEV_DOWN_OK;
+	for (unsigned i = 0; i < *n && rc == 0; i++) {
+		legs[i] = NULL;
+		rc = bdev_open(l, urls[i], flags, cfg->pool_size_bytes, &legs[i], NULL, e);
+		if (rc == 0 && !legs[i]->down) {
+			there++;
+		} else if (rc == 0 || (is_missing(rc) && *n > 1)) {
+			log_say("leg '%s' of the pool is not there: %s", urls[i], e->msg);
+			rc = 0;
+		}
+		if (rc < 0)
+			*n = i;
+	}
+	if (rc == 0 && !there)
+		rc = err_set(e, -ENOTCONN, "no leg of the pool is there: %s", e->msg);
+	for (unsigned i = 0; rc < 0 && i < *n; i++)
+		bdev_close(legs[i]);
+	return rc;
+}
+
+int pool_open_devices(
+	struct loop *l, const struct config *cfg, struct bdev **legs, unsigned *n, struct err *e)
+{
+	char urls[POOL_LEGS_MAX][sizeof(((struct leg *)0)->url)];
+
+	return open_devices(l, cfg, BDEV_LOCK, urls, legs, n, e);
+}
+
 int pool_open(struct loop *l, const struct config *cfg, struct pool **out, struct err *e)
 {
-	const char *urls[POOL_LEGS_MAX] = {cfg->pool_path, cfg->pool_mirror};
+	char urls[POOL_LEGS_MAX][sizeof(((struct leg *)0)->url)];
 	struct bdev *legs[POOL_LEGS_MAX];
 	unsigned n = 0;
+	int rc = open_devices(l, cfg, BDEV_CREATE | BDEV_LOCK, urls, legs, &n, e);
 
-	for (; n < POOL_LEGS_MAX && urls[n][0]; n++) {
-		int rc = bdev_open(l, urls[n], BDEV_CREATE | BDEV_LOCK, cfg->pool_size_bytes,
-			&legs[n], NULL, e);
-
-		if (rc < 0) {
-			while (n)
-				bdev_close(legs[--n]);
-			return err_wrap(e, rc, "open pool");
-		}
-	}
-	return pool_open_on(l, legs, n, cfg, out, e);
+	if (rc < 0)
+		return err_wrap(e, rc, "open pool");
+	return open_on(l, legs, n, (const char(*)[sizeof(urls[0])])urls, cfg, out, e);
 }

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * pool.c - segments and their owners; block I/O with a CRC behind every read.
+ * pool.c - segments and their owners.
  *
- * Opening is in open.c, which fills this structure.  A request is split into one bdev request per
- * leg; a write is complete when every leg is (I1), a read is answered by the first leg whose blocks
- * match their CRCs (I10).
+ * Opening is in open.c, which fills this structure; requests are in io.c, and what becomes of legs
+ * in legs.c.
  */
 #include "pool/pool_impl.h"
 
 #include "sys/container.h"
-#include "sys/crc.h"
-#include "sys/mutant.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -45,196 +42,17 @@ unsigned pool_legs(const struct pool *p)
 {
 	return p->nlegs;
 }
+unsigned pool_legs_in_sync(const struct pool *p)
+{
+	return legs_in(p->voters);
+}
 
 bool pool_is_volatile(const struct pool *p)
 {
 	for (unsigned i = 0; i < p->nlegs; i++)
-		if (!p->legs[i]->memory)
+		if (!p->legs[i].dev || !p->legs[i].dev->memory)
 			return false;
 	return true;
-}
-
-static uint64_t place_bytes(const struct pool *p, const struct segment *s, uint32_t block)
-{
-	return p->first_bytes + ((uint64_t)s->index * p->seg_blocks + block) * POOL_BLOCK;
-}
-
-uint64_t pool_place(const struct pool *p, const struct segment *s, uint32_t block)
-{
-	return (uint64_t)s->index * p->seg_blocks + block;
-}
-
-/* ---- CRCs: 0 means unknown, so a CRC that happens to be 0 is kept as 1 ---- */
-
-static uint32_t fold(uint32_t crc)
-{
-	return crc ? crc : 1;
-}
-
-static uint32_t *crc_slot(const struct pool *p, const struct segment *s, uint32_t block)
-{
-	return &p->crc[pool_place(p, s, block)];
-}
-
-uint32_t pool_crc(const struct pool *p, const struct segment *s, uint32_t block)
-{
-	return *crc_slot(p, s, block);
-}
-
-const uint32_t *pool_crcs(const struct pool *p, const struct segment *s, uint32_t block)
-{
-	return crc_slot(p, s, block);
-}
-
-void pool_note_crcs(
-	struct pool *p, struct segment *s, uint32_t block, uint32_t blocks, const uint32_t *crcs)
-{
-	uint32_t *c = crc_slot(p, s, block);
-
-	for (uint32_t i = 0; i < blocks; i++)
-		c[i] = fold(crcs[i]);
-}
-
-static bool verify(const struct pool_io *io)
-{
-	const uint32_t *c = crc_slot(io->pool, io->seg, io->block);
-	const uint8_t *buf = io->buf;
-
-	for (uint32_t i = 0; i < io->blocks && !MUTANT(SKIP_POOL_CRC); i++)
-		if (!c[i] || fold(crc32c(0, buf + (size_t)i * POOL_BLOCK, POOL_BLOCK)) != c[i])
-			return false;
-	return true;
-}
-
-/* ---- I/O ---- */
-
-static void submit_leg(
-	struct pool_io *io, unsigned leg, enum bdev_op op, void (*done)(struct bdev_req *, int))
-{
-	struct pool *p = io->pool;
-	struct bdev_req *r = &io->leg[leg];
-	uint64_t len = (uint64_t)io->blocks * POOL_BLOCK;
-
-	io->iov[leg] = (struct iovec){.iov_base = io->buf, .iov_len = len};
-	r->op = op;
-	r->offset_bytes = op == BDEV_FLUSH ? 0 : place_bytes(p, io->seg, io->block);
-	r->len_bytes = op == BDEV_FLUSH ? 0 : len;
-	r->iov = &io->iov[leg];
-	r->iovcnt = op == BDEV_FLUSH ? 0 : 1;
-	r->done = done;
-	bdev_submit(p->legs[leg], r);
-}
-
-static struct pool_io *io_of(struct bdev_req *r, unsigned *leg)
-{
-	struct pool_io *io = r->owner;
-
-	*leg = (unsigned)(r - io->leg);
-	return io;
-}
-
-static void leg_done(struct bdev_req *r, int status)
-{
-	unsigned leg;
-	struct pool_io *io = io_of(r, &leg);
-
-	if (status < 0 && io->status == 0)
-		io->status = status;
-	if (--io->pending == 0)
-		io->done(io, io->status);
-}
-
-static void begin(struct pool *p, struct pool_io *io, void *buf)
-{
-	io->pool = p;
-	io->buf = buf;
-	io->status = 0;
-	for (unsigned i = 0; i < p->nlegs; i++)
-		io->leg[i].owner = io;
-}
-
-static void submit_legs(struct pool_io *io, unsigned nlegs, enum bdev_op op)
-{
-	io->pending = (uint8_t)nlegs;
-	for (unsigned i = 0; i < nlegs; i++)
-		submit_leg(io, i, op, leg_done);
-}
-
-static void check_range(const struct pool *p, const struct pool_io *io)
-{
-	assert(io->blocks && io->block + io->blocks <= p->seg_blocks);
-}
-
-static void write_blocks(struct pool *p, struct pool_io *io, void *buf)
-{
-	begin(p, io, buf);
-	submit_legs(io, io->seg->role == SEGMENT_CACHE || MUTANT(WRITE_ONE_LEG) ? 1 : p->nlegs,
-		BDEV_WRITE);
-}
-
-void pool_write(struct pool *p, struct pool_io *io, void *buf, const uint32_t *crcs)
-{
-	check_range(p, io);
-	assert(io->block >= 1);
-	if (crcs) {
-		pool_note_crcs(p, io->seg, io->block, io->blocks, crcs);
-	} else {
-		uint32_t *c = crc_slot(p, io->seg, io->block);
-
-		for (uint32_t i = 0; i < io->blocks; i++)
-			c[i] = fold(crc32c(0, (uint8_t *)buf + (size_t)i * POOL_BLOCK, POOL_BLOCK));
-	}
-	write_blocks(p, io, buf);
-}
-
-void pool_write_leg(struct pool *p, struct pool_io *io, void *buf, unsigned leg)
-{
-	check_range(p, io);
-	begin(p, io, buf);
-	io->pending = 1;
-	submit_leg(io, leg, BDEV_WRITE, leg_done);
-}
-
-static void read_done(struct bdev_req *r, int status)
-{
-	unsigned leg;
-	struct pool_io *io = io_of(r, &leg);
-	struct pool *p = io->pool;
-
-	if (status == 0 && !io->raw && !verify(io))
-		status = -EBADMSG;
-	if (status < 0 && !io->raw && io->seg->role == SEGMENT_JOURNAL && leg + 1 < p->nlegs) {
-		submit_leg(io, leg + 1, BDEV_READ, read_done);
-		return;
-	}
-	if (--io->seg->pins == 0)
-		pool_poke(p);
-	io->done(io, status);
-}
-
-static void read_leg(struct pool *p, struct pool_io *io, void *buf, unsigned leg, bool raw)
-{
-	check_range(p, io);
-	begin(p, io, buf);
-	io->raw = raw;
-	io->seg->pins++;
-	submit_leg(io, leg, BDEV_READ, read_done);
-}
-
-void pool_read(struct pool *p, struct pool_io *io, void *buf)
-{
-	read_leg(p, io, buf, 0, false);
-}
-
-void pool_read_raw(struct pool *p, struct pool_io *io, void *buf, unsigned leg)
-{
-	read_leg(p, io, buf, leg, true);
-}
-
-void pool_flush(struct pool *p, struct pool_io *io)
-{
-	begin(p, io, NULL);
-	submit_legs(io, MUTANT(FLUSH_ONE_LEG) ? 1 : p->nlegs, BDEV_FLUSH); /* I2 */
 }
 
 /* ---- waiting on the loop (open paths) ---- */
@@ -359,20 +177,17 @@ static void put_free(struct pool *p, struct segment *s)
 	pool_poke(p);
 }
 
-static void header_done(struct bdev_req *r, int status)
+/* Headers are complete when every leg has answered: so the memory is nobody's, and nobody
+ * overtakes. */
+static void header_done(struct pool_io *io, int status)
 {
-	unsigned leg;
-	struct pool_io *io = io_of(r, &leg);
+	struct header_buf *b = io->buf;
 
-	if (io->pending == 1) {
-		struct header_buf *b = io->buf;
-
-		b->next_free = io->pool->free_bufs;
-		io->pool->free_bufs = b;
-		if (io->giving)
-			put_free(io->pool, io->seg);
-	}
-	leg_done(r, status);
+	b->next_free = io->pool->free_bufs;
+	io->pool->free_bufs = b;
+	if (io->giving)
+		put_free(io->pool, io->seg);
+	io->header_done(io, status);
 }
 
 /* Headers go to every leg, whatever the role, so that each leg alone tells who owns what. */
@@ -394,10 +209,9 @@ static int write_header(struct pool *p, struct segment *s, struct pool_io *io, b
 	io->block = 0;
 	io->blocks = 1;
 	io->giving = giving;
-	begin(p, io, b);
-	io->pending = (uint8_t)p->nlegs;
-	for (unsigned i = 0; i < p->nlegs; i++)
-		submit_leg(io, i, BDEV_WRITE, header_done);
+	io->header_done = io->done;
+	io->done = header_done;
+	pool_write_all(p, io, b);
 	return 0;
 }
 
@@ -406,6 +220,9 @@ int pool_take(struct pool *p, enum segment_role role, const uint8_t owner[16], u
 {
 	struct segment *s;
 
+	/* The cache lives on leg 0, and goes with it. */
+	if (role == SEGMENT_CACHE && !(p->voters & 1))
+		return -ENOSPC;
 	if (!p->free && !reclaim_one(p))
 		return -ENOSPC;
 	s = pop_free(p);
@@ -415,7 +232,7 @@ int pool_take(struct pool *p, enum segment_role role, const uint8_t owner[16], u
 	s->epoch = epoch;
 	s->alloc = ++p->last_alloc;
 	s->first_seq = first_seq;
-	memset(crc_slot(p, s, 0), 0, p->seg_blocks * sizeof(uint32_t));
+	memset(pool_crc_slot(p, s, 0), 0, p->seg_blocks * sizeof(uint32_t));
 	*out = s;
 	if (write_header(p, s, io, false) < 0) {
 		pool_give(p, s);
@@ -495,11 +312,15 @@ void pool_init_lists(struct pool *p)
 	p->free_tail = &p->free;
 	p->waiters_tail = &p->waiters;
 	p->wake_task.run = wake_waiters;
+	p->held_tail = &p->held;
 }
 
 void pool_drop(struct pool *p)
 {
 	free_bufs(p);
+	pool_free_reqs(p);
+	for (unsigned i = 0; i < p->nlegs; i++)
+		free(p->legs[i].buf);
 	free(p->segs);
 	free(p->crc);
 	free(p);
@@ -507,9 +328,9 @@ void pool_drop(struct pool *p)
 
 void pool_close(struct pool *p)
 {
+	legs_stop(p);
 	for (unsigned i = 0; i < p->nlegs; i++)
-		if (p->legs[i])
-			bdev_close(p->legs[i]);
+		bdev_close(p->legs[i].dev);
 	pool_drop(p);
 }
 

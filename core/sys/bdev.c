@@ -14,6 +14,10 @@ static const struct scheme {
 } schemes[] = {
 	{"file:", bdev_uring_open},
 	{"mem:", bdev_mem_open},
+	{"nbd:", bdev_nbd_open},
+	{"nbds:", bdev_nbd_open},
+	{"nbd+unix:", bdev_nbd_open},
+	{"nbds+unix:", bdev_nbd_open},
 };
 
 void bdev_init(struct bdev *d, const struct bdev_ops *ops, const struct bdev_open_args *a)
@@ -42,7 +46,9 @@ int bdev_open(struct loop *l, const char *url, unsigned flags, uint64_t create_b
 		return rc;
 	}
 	return err_set(e, -EINVAL,
-		"block device '%s': write it as file:PATH or mem:SIZE (like mem:4G)", url);
+		"block device '%s': write it as file:PATH, mem:SIZE (like mem:4G) or "
+		"nbd://HOST/EXPORT",
+		url);
 }
 
 static void check_memory(const struct bdev *d, const struct bdev_req *r)
@@ -79,6 +85,32 @@ void bdev_submit(struct bdev *d, struct bdev_req *r)
 	r->moved_bytes = 0;
 	r->status = 0;
 	d->ops->submit(d, r);
+}
+
+bool bdev_abort(struct bdev *d)
+{
+	if (d->ops->abort)
+		d->ops->abort(d);
+	return d->ops->abort != NULL;
+}
+
+static void is_up(struct loop_task *t)
+{
+	struct bdev_req *r = container_of(t, struct bdev_req, task);
+
+	r->done(r, 0);
+}
+
+void bdev_revive(struct bdev *d, struct bdev_req *r)
+{
+	r->dev = d;
+	r->status = 0;
+	if (d->down) {
+		d->ops->revive(d, r);
+		return;
+	}
+	r->task = (struct loop_task){.run = is_up};
+	loop_defer(d->loop, &r->task);
 }
 
 void bdev_close(struct bdev *d)

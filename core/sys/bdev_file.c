@@ -290,7 +290,8 @@ int bdev_file_open(const char *path, unsigned flags, uint64_t create_bytes, stru
 	struct timespec ts = {.tv_nsec = 1000000};
 	int rc = open_once(path, flags, create_bytes, out, e);
 
-	while (rc == -EBUSY && flags & BDEV_LOCK && ts.tv_nsec < BUSY_NS_MAX) {
+	while (rc == -EBUSY && flags & BDEV_LOCK && !(flags & BDEV_AT_ONCE) &&
+		ts.tv_nsec < BUSY_NS_MAX) {
 		nanosleep(&ts, NULL);
 		ts.tv_nsec *= 2;
 		rc = open_once(path, flags, create_bytes, out, e);

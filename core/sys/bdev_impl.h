@@ -19,6 +19,8 @@ int bdev_uring_open(
 	const struct bdev_open_args *a, struct bdev **out, bool *created, struct err *e) MUST_CHECK;
 int bdev_mem_open(
 	const struct bdev_open_args *a, struct bdev **out, bool *created, struct err *e) MUST_CHECK;
+int bdev_nbd_open(
+	const struct bdev_open_args *a, struct bdev **out, bool *created, struct err *e) MUST_CHECK;
 
 /* bdev_file.c: open, lock and, when asked, create the file behind a file: URL.  Blocks. */
 struct bdev_file {

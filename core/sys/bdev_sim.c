@@ -389,7 +389,44 @@ static void sim_close(struct bdev *d)
 	power_off(s);
 }
 
-static const struct bdev_ops sim_ops = {.submit = sim_submit, .close = sim_close};
+static void given_up(struct loop_task *t)
+{
+	struct bdev_req *r = container_of(t, struct bdev_req, task);
+
+	r->status = -EIO;
+	r->done(r, -EIO);
+}
+
+static void give_up(struct sim_dev *s, struct bdev_req *r, uint64_t *rand)
+{
+	if (r->op == BDEV_WRITE || r->op == BDEV_DISCARD)
+		write_some(s->disk, r, rand);
+	r->task = (struct loop_task){.run = given_up};
+	loop_defer(s->d.loop, &r->task);
+}
+
+/* Any part of what was in flight may have been done. */
+static void sim_abort(struct bdev *d)
+{
+	struct sim_dev *s = dev_of(d);
+	uint64_t rand = random_state(loop_random(d->loop));
+	struct bdev_req *r;
+
+	while ((r = s->active)) {
+		loop_timer_cancel(d->loop, &r->timer);
+		s->active = r->next;
+		give_up(s, r, &rand);
+	}
+	while ((r = s->waiting)) {
+		s->waiting = r->next;
+		give_up(s, r, &rand);
+	}
+	s->waiting_end = &s->waiting;
+	s->active_n = 0;
+}
+
+static const struct bdev_ops sim_ops = {
+	.submit = sim_submit, .close = sim_close, .abort = sim_abort};
 
 /* ---- the disk ---- */
 

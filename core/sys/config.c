@@ -51,9 +51,15 @@ struct key {
 /* clang-format off */
 static const struct key keys[] = {
 {"pool.path", TEXT, AT(pool_path), 1, ROOM(pool_path), 0, NULL, NULL,
-	"local pool: file:PATH (file or block device) or mem:SIZE", true},
+	"local pool: file:PATH (file or block device), mem:SIZE or nbd://HOST/EXPORT", true},
 {"pool.mirror", TEXT, AT(pool_mirror), 0, ROOM(pool_mirror), 0, NULL, "",
-	"second leg that journals are mirrored to; empty for none", true},
+	"up to three more legs that journals are mirrored to, with blanks between; empty for none", true},
+{"pool.acks", CHOICE_TEXT, AT(pool_acks), 0, 0, 0, "all|1|2|3|4", "all",
+	"legs that must have a write before it is acknowledged; all: every one in sync", true},
+{"pool.leg_timeout_ms", NUMBER, AT(pool_leg_timeout_ms), 10, 600000, 0, NULL, "5000",
+	"a leg that lets a request wait longer is dropped, if the others will do", true},
+{"pool.degraded", BOOL, AT(pool_degraded), 0, 0, 0, NULL, "false",
+	"open although a leg is missing that may have newer writes", true},
 {"pool.size", SIZE, AT(pool_size_bytes), 8 * MIB, 64 * TIB, 0, NULL, "1G",
 	"size of the pool when it is created", true},
 {"pool.segment", SIZE, AT(pool_segment_bytes), 256 * KIB, GIB, POWER_OF_TWO, NULL, "32M",

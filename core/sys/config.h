@@ -28,7 +28,10 @@ enum durability { DURABILITY_JOURNAL, DURABILITY_STORE };
 struct config {
 	char pool_path[256];		/* "pool.path": bdev URL; default: root file:/var/lib/lsvd/pool,
 					 * else file:$XDG_STATE_HOME/lsvd/pool (~/.local/state) */
-	char pool_mirror[256];		/* "pool.mirror": second leg for journals; "" none */
+	char pool_mirror[512];		/* "pool.mirror": up to 3 more legs for journals; "" none */
+	char pool_acks[8];		/* "pool.acks": legs that must have a record: "all" or a number */
+	uint32_t pool_leg_timeout_ms;	/* "pool.leg_timeout_ms": a leg that lags longer is dropped: 5000 */
+	bool pool_degraded;		/* "pool.degraded": false: open without legs that may be newer */
 	uint64_t pool_size_bytes;	/* "pool.size": when it is created: 1 GiB; >= 8 MiB */
 	uint64_t pool_segment_bytes;	/* "pool.segment": 32 MiB; power of two, 256 KiB .. 1 GiB */
 	uint32_t journal_percent;	/* "journal.percent": of the pool that dirty journals may fill: 60 */

@@ -43,6 +43,29 @@ static void must_open(struct bench *b, const char *url, unsigned flags)
 		fail_msg("%s", e.msg);
 }
 
+bool bench_has(enum bench_kind kind)
+{
+	const char *why;
+
+	return kind < BENCH_NBD_MEM || nbd_server_possible(&why);
+}
+
+static void on_server(struct bench *b, bool file)
+{
+	char args[200];
+
+	snprintf(args, sizeof(args), "memory %d", DEV_BYTES);
+	if (file) {
+		snprintf(b->path, sizeof(b->path), "%s/served", test_dir());
+		snprintf(args, sizeof(args), "file %s", b->path);
+		fclose(fopen(b->path, "w"));
+		assert_int_equal(truncate(b->path, DEV_BYTES), 0);
+	}
+	nbd_server_start(&b->server, "bench.sock", args);
+	b->loop = new_uring();
+	must_open(b, b->server.url, BDEV_CREATE | BDEV_LOCK);
+}
+
 struct bench bench_new(enum bench_kind kind)
 {
 	struct bench b = {0};
@@ -64,6 +87,10 @@ struct bench bench_new(enum bench_kind kind)
 		assert_int_equal(loop_sim_new(1, &b.loop, &e), 0);
 		must_open(&b, "mem:8M", 0);
 		break;
+	case BENCH_NBD_MEM:
+	case BENCH_NBD_FILE:
+		on_server(&b, kind == BENCH_NBD_FILE);
+		break;
 	default:
 		b = bench_sim(test_seed(), slow_disk());
 	}
@@ -75,6 +102,7 @@ void bench_free(struct bench *b)
 	bdev_close(b->dev);
 	loop_free(b->loop);
 	sim_disk_free(b->disk);
+	nbd_server_kill(&b->server);
 	if (b->path[0])
 		unlink(b->path);
 }

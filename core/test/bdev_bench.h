@@ -7,6 +7,7 @@
 #include "sys/bdev_sim.h"
 #include "sys/loop_sim.h"
 #include "sys/loop_uring.h"
+#include "test/nbd_server.h"
 #include "test/test.h"
 
 enum { MIB = 1 << 20, DEV_BYTES = 8 * MIB, SECTOR_BYTES = 4096 };
@@ -16,11 +17,22 @@ struct bench {
 	struct bdev *dev;
 	struct sim_disk *disk; /* of a simulated device */
 	char path[128];	       /* of a file */
+	struct nbd_server server;
 };
 
 /* A device of DEV_BYTES, zeroes, of each kind: a file, memory on the real loop, memory on the
- * simulated loop, a simulated disk. */
-enum bench_kind { BENCH_FILE, BENCH_MEM, BENCH_MEM_SIM, BENCH_SIM, BENCH_KINDS };
+ * simulated loop, a simulated disk, an NBD server's memory, an NBD server's file. */
+enum bench_kind {
+	BENCH_FILE,
+	BENCH_MEM,
+	BENCH_MEM_SIM,
+	BENCH_SIM,
+	BENCH_NBD_MEM,
+	BENCH_NBD_FILE,
+	BENCH_KINDS
+};
+/* Else: what is not installed. */
+bool bench_has(enum bench_kind kind);
 struct bench bench_new(enum bench_kind kind);
 void bench_free(struct bench *b);
 

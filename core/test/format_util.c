@@ -97,19 +97,22 @@ static void bytes_of(struct sample *x, size_t len)
 
 /* ---- one maker each ---- */
 
-static void make_pool(struct sample *x, uint64_t *s)
+static void make_pool(struct sample *x, uint64_t *s, unsigned version)
 {
 	struct pool_header *h = &x->pool;
 
 	draw_bytes(s, h->uuid, 16);
 	h->segment_bytes = 1ull << (18 + below(s, 13));
 	h->segments = (uint32_t)(1 + number(s) % UINT32_MAX);
-	h->legs = (uint8_t)(1 + below(s, 2));
+	h->legs = (uint8_t)((version > 1 ? 3 : 1) + below(s, 2));
 	h->leg = (uint8_t)below(s, h->legs);
+	h->members = (uint8_t)((1u << h->legs) - 1);
 	h->created_ns = number(s);
 	h->generation = 1 + number(s) / 2;
 	for (unsigned i = 0; i < POOL_OPENINGS; i++)
 		h->opening[i] = draw(s);
+	if (version > 1)
+		h->members &= (uint8_t)(below(s, 16) | 1u << h->leg);
 	bytes_of(x, SEGMENT_BLOCK);
 	pool_header_encode(h, x->bytes);
 }
@@ -406,7 +409,7 @@ static void make_clones(struct sample *x, uint64_t *s)
 
 unsigned sample_versions(enum sample_kind kind)
 {
-	return kind == SAMPLE_SUPERBLOCK || kind == SAMPLE_CHECKPOINT ? 2 : 1;
+	return kind == SAMPLE_SUPERBLOCK || kind == SAMPLE_CHECKPOINT || kind == SAMPLE_POOL ? 2 : 1;
 }
 
 /* The bytes of the newest version, of contents that version 1 knew, become those of version 1. */
@@ -429,6 +432,10 @@ void sample_make_version(struct sample *x, enum sample_kind kind, uint64_t seed,
 		return;
 	}
 	*x = (struct sample){.kind = kind};
+	if (kind == SAMPLE_POOL) {
+		make_pool(x, &s, version);
+		return;
+	}
 	if (kind == SAMPLE_SUPERBLOCK)
 		make_superblock(x, &s, version);
 	else
@@ -443,7 +450,7 @@ void sample_make(struct sample *x, enum sample_kind kind, uint64_t seed)
 	*x = (struct sample){.kind = kind};
 	switch (kind) {
 	case SAMPLE_POOL:
-		make_pool(x, &s);
+		make_pool(x, &s, 2);
 		break;
 	case SAMPLE_SEGMENT:
 		make_segment(x, &s);

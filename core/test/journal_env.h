@@ -8,7 +8,7 @@
 #include "sys/loop_sim.h"
 #include "test/test.h"
 
-enum { ENV_LEGS_MAX = 2, ENV_MIB = 1 << 20 };
+enum { ENV_LEGS_MAX = POOL_LEGS_MAX, ENV_MIB = 1 << 20 };
 
 /* Disks outlive crashes; loop and pool are one power-on. */
 struct penv {

@@ -141,7 +141,7 @@ static void leg_dies(struct world *w)
 	unsigned leg = (unsigned)world_below(w, w->legs);
 	bool flushes_only = world_chance(w, 40);
 
-	if (!w->here[leg])
+	if (!w->here[leg] || !world_legs_well(w) || (w->rotten >= 0 && w->rotten != (int)leg))
 		return;
 	world_log(w, "leg %u %s", leg, flushes_only ? "fails its flushes" : "dies");
 	w->disk_errors = w->leg_dead = true;
@@ -191,6 +191,8 @@ void admin_step(struct world *w, uint64_t kind)
 		remove_one(w);
 	else if (kind == 38 && !w->calm && plan_has(p, F_DIE))
 		leg_dies(w);
+	else if (kind >= 56 && kind < 64 && !w->calm && plan_has(p, F_LEGS))
+		world_leg_sick(w);
 	else if (kind >= 41 && kind < 56 && v && plan_has(p, F_SNAP) && !w->leg_dead)
 		keep(v, kind);
 	else if ((p->always >> F_ZOMBIE & 1 || (kind >= 39 && kind < 41)) &&

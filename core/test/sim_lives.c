@@ -24,17 +24,28 @@ void sim_set_trail(struct plan_trail *t)
 
 /* ---- the beginning of a life ---- */
 
+static bool any_stale(const struct world *w, int but)
+{
+	for (unsigned i = 0; i < w->legs; i++)
+		if (w->stale[i] && (int)i != but)
+			return true;
+	return false;
+}
+
 /* A leg may stay away for a life; one that was away is back, mostly. */
 static void choose_legs(struct world *w)
 {
 	bool back = world_chance(w, 70), away = world_may(w, F_AWAY, 15);
-	unsigned leg = (unsigned)world_below(w, 2);
+	unsigned leg = (unsigned)world_below(w, w->legs);
 
 	if (w->legs < 2)
 		return;
 	for (unsigned i = 0; i < w->legs; i++)
 		w->here[i] = back || w->cut_open || !w->stale[i];
-	if (!away || w->cut_open || w->stale[0] || w->stale[1] || !w->whole)
+	if (world_legs_here(w) < w->legs - w->spare)
+		for (unsigned i = 0; i < w->legs; i++)
+			w->here[i] = true;
+	if (!away || w->cut_open || any_stale(w, -1) || !w->whole || !w->spare)
 		return;
 	/* What is told by the rotten leg alone may not be true. */
 	if (w->rotten >= 0)
@@ -116,20 +127,20 @@ static void doubtful_disks(struct world *w)
 		doubtful++;
 	}
 	for (unsigned i = 0; i < w->nvols; i++)
-		if (doubtful && !good && w->vol[i].exists)
+		if (doubtful && (!good || doubtful > w->spare) && w->vol[i].exists)
 			oracle_crashed(&w->vol[i].o, LOST_MACHINE);
 }
 
 static void lose_disks(struct world *w)
 {
-	unsigned lost = (unsigned)world_below(w, 100), leg = (unsigned)world_below(w, 2);
+	unsigned lost = (unsigned)world_below(w, 100), leg = (unsigned)world_below(w, w->legs);
 
 	doubtful_disks(w);
 	if (!plan_has(&w->plan, F_LOSE))
 		return;
 	if (lost < 15) {
 		lose_pool(w);
-	} else if (lost < 35 && w->legs == 2 && w->rotten < 0 && w->whole && !w->stale[!leg]) {
+	} else if (lost < 35 && w->spare && w->rotten < 0 && w->whole && !any_stale(w, (int)leg)) {
 		world_log(w, "---- leg %u is lost", leg);
 		world_lose_disk(w, leg);
 		w->stale[leg] = true;
@@ -322,12 +333,18 @@ static void make_images(struct world *w)
 	world_shutdown(w);
 }
 
+static void hear(void *arg, const char *text)
+{
+	world_log((struct world *)arg, "%s", text);
+}
+
 void sim_run(const struct plan *p)
 {
 	struct world *w = &world;
 	unsigned lives;
 
 	workload_forget();
+	lsvd_set_log(hear, w);
 	world_init(w, p);
 	w->trail = trail;
 	*trail = (struct plan_trail){0};

@@ -33,7 +33,8 @@ static const char *const names[FEATURES] = {[F_STORE] = "store",
 	[F_DAMAGE] = "damage",
 	[F_ZOMBIE] = "zombie",
 	[F_SNAP] = "snap",
-	[F_CLONE] = "clone"};
+	[F_CLONE] = "clone",
+	[F_LEGS] = "legs"};
 
 bool plan_skips(const struct plan *p, unsigned life, unsigned step)
 {

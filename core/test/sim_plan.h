@@ -32,7 +32,7 @@ enum feature {
 	F_LOSE,	  /* disks are lost */
 	F_AWAY,	  /* a leg is away for a life */
 	F_DIE,	  /* a leg dies */
-	F_MIRROR, /* two legs */
+	F_MIRROR, /* two legs, or three */
 	F_MANY,	  /* several images */
 	F_BASE,	  /* an image begins with data, and a boot profile */
 	F_ADMIN,  /* images are closed, opened, made and removed */
@@ -46,6 +46,7 @@ enum feature {
 	F_ZOMBIE, /* a writer that lost its images goes on */
 	F_SNAP,	  /* snapshots */
 	F_CLONE,
+	F_LEGS, /* legs fail or lag for a while, and others go on */
 	FEATURES
 };
 

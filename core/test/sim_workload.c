@@ -433,6 +433,7 @@ static void one_step(struct world *w, unsigned *stop)
 	uint64_t odd = world_below(w, 1000), more = world_below(w, 1000);
 	struct vol *v = workload_pick(w);
 
+	world_leg_step(w);
 	if (*stop && --*stop == 0)
 		world_store_is_back(w);
 	if (*stop && in_flight >= depth) {

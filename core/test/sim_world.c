@@ -2,6 +2,7 @@
 #include "test/sim_world.h"
 
 #include "image/image_impl.h"
+#include "pool/pool_impl.h"
 #include "store/impl.h"
 
 #include <assert.h>
@@ -116,11 +117,30 @@ static void choose_config(struct world *w)
 	set(w, "durability", w->durable_store ? "store" : "journal");
 }
 
+/* How many legs must have a write, and so how many may be lost afterwards. */
+static void choose_rule(struct world *w)
+{
+	bool some = world_chance(w, 40);
+	unsigned timeout_ms = 20u << world_below(w, 5);
+
+	set(w, "pool.leg_timeout_ms", "%u", timeout_ms);
+	w->leg_timeout_ns = timeout_ms * MS;
+	w->spare = w->legs - 1;
+	w->sick = -1;
+	if (w->legs == 1 || !some)
+		return;
+	w->spare = w->legs - 2;
+	set(w, "pool.acks", "%u", w->legs - 1);
+}
+
 static void choose_disks(struct world *w)
 {
 	unsigned segments = 10 + 4 * (w->nvols - 1), more = w->scale == TINY ? 6 : 36;
 
-	w->legs = world_may(w, F_MIRROR, 30) ? 2 : 1;
+	w->legs = world_may(w, F_MIRROR, 35) ? 2 : 1;
+	if (world_chance(w, 40) && w->legs == 2)
+		w->legs = 3;
+	choose_rule(w);
 	w->disk_bytes = SEGMENT * (segments + world_below(w, world_chance(w, 50) ? 6 : more));
 	w->disk_model = (struct sim_disk_model){.read_ns = 80000,
 		.write_ns = 20000 + 1000 * world_below(w, 200),
@@ -132,7 +152,7 @@ static void choose_disks(struct world *w)
 		w->disk_model.error_per_million = 1u << world_below(w, 12);
 	w->disk_errors = w->disk_model.error_per_million != 0;
 	w->rotten = -1;
-	if (w->legs == 2 && world_may(w, F_ROT, 30))
+	if (w->legs == 2 && w->spare && !w->disk_errors && world_may(w, F_ROT, 30))
 		w->rotten = (int)world_below(w, 2);
 	w->whole = true;
 	for (unsigned i = 0; i < w->legs; i++)
@@ -230,9 +250,11 @@ void world_boot(struct world *w)
 		store_fault_new(mem, &w->rules, &w->fault) < 0)
 		world_fail(w, "no memory");
 	w->store = late_new(w, w->fault);
+	w->sick = -1;
+	w->healed_ns = 0;
 	for (unsigned i = 0; i < w->legs; i++) {
+		*sim_disk_model(w->disk[i]) = w->disk_model;
 		sim_disk_model(w->disk[i])->error_per_million = 0;
-		sim_disk_model(w->disk[i])->flush_fails = false;
 		w->here[i] = !w->stale[i];
 	}
 	w->disk_errors = w->disk_model.error_per_million != 0;
@@ -251,10 +273,13 @@ int world_open_pool(struct world *w, char *why)
 	for (unsigned i = 0; i < w->legs; i++) {
 		/* From now on it may not know what the others know. */
 		w->stale[i] |= !w->here[i];
+		w->known[i] &= !w->here[i];
+		if (w->known[i])
+			legs[n++] = NULL;
 		if (w->here[i] && sim_disk_open(w->disk[i], w->loop, &legs[n++]) < 0)
 			world_fail(w, "disk is on already");
 	}
-	w->cut_open = n > 1;
+	w->cut_open = world_legs_here(w) > 1;
 	w->blocking = true;
 	rc = ctx_open_on(w->loop, w->cfg, legs, n, &w->ctx, &e);
 	w->blocking = false;
@@ -277,6 +302,90 @@ int world_open_image(struct vol *v, unsigned flags, struct lsvd_image **img, cha
 	w->blocking = false;
 	why_copy(why, &e, rc);
 	return rc;
+}
+
+/* ---- legs ---- */
+
+unsigned world_legs_here(const struct world *w)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < w->legs; i++)
+		n += w->here[i];
+	return n;
+}
+
+static struct pool *pool_of(const struct world *w)
+{
+	return w->ctx ? ctx_pool(w->ctx) : NULL;
+}
+
+bool world_legs_in_sync(const struct world *w)
+{
+	struct pool *p = pool_of(w);
+
+	return p && !p->changing && legs_in(p->voters) == world_legs_here(w);
+}
+
+bool world_legs_well(const struct world *w)
+{
+	return w->sick < 0 &&
+	       (!w->healed_ns || loop_now(w->loop) > w->healed_ns + 2 * w->leg_timeout_ns);
+}
+
+/* What the legs were to the pool when the power went: one that did not count is stale.  While the
+ * members change, those of before still have all that was acknowledged. */
+static void note_legs(struct world *w)
+{
+	struct pool *p = pool_of(w);
+	unsigned n = 0;
+
+	for (unsigned i = 0; p && i < w->legs; i++) {
+		uint8_t bit = (uint8_t)(1u << n);
+
+		n += w->here[i] || w->known[i];
+		if (!w->here[i] || p->voters & bit)
+			continue;
+		world_log(w, "leg %u is not in sync%s", i, p->changing ? ", and few know" : "");
+		if (p->changing)
+			w->cut_open = true;
+		if (!p->changing || !(p->recorded & bit) || p->failed)
+			w->stale[i] = true;
+		w->known[i] = !p->changing && w->stale[i];
+	}
+}
+
+void world_leg_sick(struct world *w)
+{
+	unsigned kind = (unsigned)world_below(w, 4), leg = (unsigned)world_below(w, w->legs);
+	unsigned steps = 1 + (unsigned)world_below(w, 60);
+	struct sim_disk_model *m = sim_disk_model(w->disk[leg]);
+
+	if (w->legs < 2 || !world_legs_well(w) || w->disk_errors || !w->here[leg] ||
+		world_legs_here(w) < w->legs || !world_legs_in_sync(w) ||
+		(w->rotten >= 0 && w->rotten != (int)leg))
+		return;
+	world_log(w, "leg %u is taken ill, kind %u", leg, kind);
+	w->sick = (int)leg;
+	w->sick_steps = steps;
+	if (kind == 0)
+		m->error_per_million = 1000000;
+	else if (kind == 1)
+		m->flush_fails = true;
+	else /* hangs, or just lags */
+		m->write_ns = m->flush_ns =
+			kind == 2 ? 3600 * 1000 * MS : (1 + world_below(w, 30)) * MS;
+}
+
+void world_leg_step(struct world *w)
+{
+	if (w->sick < 0 || --w->sick_steps)
+		return;
+	world_log(w, "leg %d is well again", w->sick);
+	*sim_disk_model(w->disk[w->sick]) = w->disk_model;
+	sim_disk_model(w->disk[w->sick])->error_per_million = 0;
+	w->sick = -1;
+	w->healed_ns = loop_now(w->loop);
 }
 
 static void power_off(struct world *w)
@@ -303,6 +412,7 @@ void world_shutdown(struct world *w)
 {
 	bool was = w->blocking;
 
+	note_legs(w);
 	w->blocking = true;
 	if (w->ctx)
 		lsvd_ctx_close(w->ctx);
@@ -325,6 +435,7 @@ void world_power_fails(struct world *w, bool process_only)
 	world_log(w, "---- %s crash after %" PRIu64 " events%s",
 		process_only ? "process" : "machine", loop_sim_events(w->loop),
 		w->blocking ? ", in a blocking call" : "");
+	note_legs(w);
 	strand(w, w->store);
 	for (unsigned i = 0; i < w->legs; i++) {
 		if (w->choose_kept)
@@ -384,6 +495,7 @@ void world_crashed(struct world *w)
 
 void world_lose_disk(struct world *w, unsigned leg)
 {
+	w->known[leg] = false;
 	sim_disk_free(w->disk[leg]);
 	if (sim_disk_new(w->disk_bytes, &w->disk_model, &w->disk[leg]) < 0)
 		world_fail(w, "no memory");
@@ -399,7 +511,7 @@ void world_rot(struct world *w)
 	if (w->rotten < 0 && (s->role != SEGMENT_CACHE || at % SEGMENT < 4096))
 		return;
 	/* What is told by one leg alone must not rot. */
-	if (w->rotten >= 0 && (!w->here[0] || !w->here[1]))
+	if (w->rotten >= 0 && (!w->here[0] || !w->here[1] || !world_legs_in_sync(w)))
 		return;
 	world_log(w, "a bit of leg %u flips at %" PRIu64 ", role %u", leg, at, s->role);
 	sim_disk_rot(w->disk[leg], at, bit);
@@ -410,10 +522,12 @@ void world_rot_journal(struct world *w)
 	struct pool *p = ctx_pool(w->ctx);
 	uint32_t n = pool_segments(p), at = (uint32_t)world_below(w, n);
 	uint64_t byte = 4096 + world_below(w, world_chance(w, 50) ? 65536 : SEGMENT - 4096);
-	unsigned leg = w->legs == 2 && !w->here[0];
+	unsigned leg = 0;
 
-	if (w->legs == 2 && w->here[0] && w->here[1])
+	if (world_legs_here(w) > 1)
 		return;
+	while (!w->here[leg])
+		leg++;
 	for (uint32_t i = 0; i < n && pool_segment(p, at)->role != SEGMENT_JOURNAL; i++)
 		at = (at + 1) % n;
 	if (pool_segment(p, at)->role != SEGMENT_JOURNAL)

@@ -22,7 +22,7 @@
 
 #include <setjmp.h>
 
-enum { WORLD_LEGS = 2, WORLD_VOLS = 6, VOL_SNAPS = 3, MARKS = 64 };
+enum { WORLD_LEGS = 3, WORLD_VOLS = 6, VOL_SNAPS = 3, MARKS = 64 };
 
 struct world;
 
@@ -84,6 +84,12 @@ struct world {
 
 	struct sim_disk *disk[WORLD_LEGS];
 	unsigned legs;
+	unsigned
+		spare; /* so many legs may be lost, and the others have all that was acknowledged */
+	int sick;      /* a leg that fails or lags for a while; -1 none */
+	unsigned sick_steps;
+	uint64_t leg_timeout_ns, healed_ns;
+	bool known[WORLD_LEGS]; /* the others have recorded that it is stale */
 	bool here[WORLD_LEGS];	/* in this life */
 	bool stale[WORLD_LEGS]; /* the pool was, or may have been, used without it */
 	bool cut_open;		/* an opening with both was cut: one may know of it, one not */
@@ -164,6 +170,16 @@ void world_power_fails(struct world *w, bool process_only);
 void world_crashed(struct world *w);
 /* Crash, and longjmp to w->crash for world_crashed(), after so many more events; 0: never. */
 void world_arm(struct world *w, uint64_t events, bool process_only);
+
+/* How many legs are here. */
+unsigned world_legs_here(const struct world *w);
+/* Is each leg that is here in sync? */
+bool world_legs_in_sync(const struct world *w);
+/* Is no leg ill, and has none a request that hangs? */
+bool world_legs_well(const struct world *w);
+/* A leg is taken ill, when the others can do without it; and gets well after some steps. */
+void world_leg_sick(struct world *w);
+void world_leg_step(struct world *w);
 
 /* Fresh disks: the pool, or one leg of it, is lost. */
 void world_lose_disk(struct world *w, unsigned leg);

@@ -142,6 +142,7 @@ TEST(headers_and_superblocks_come_back_field_by_field)
 		assert_int_equal(pool.segments, x.pool.segments);
 		assert_int_equal(pool.leg, x.pool.leg);
 		assert_int_equal(pool.legs, x.pool.legs);
+		assert_int_equal(pool.members, x.pool.members);
 		assert_int_equal(pool.created_ns, x.pool.created_ns);
 		assert_int_equal(pool.generation, x.pool.generation);
 		assert_memory_equal(pool.opening, x.pool.opening, sizeof(pool.opening));
@@ -419,6 +420,13 @@ TEST(version_1_means_the_same)
 		struct checkpoint_header h;
 		struct sample x;
 
+		struct pool_header pool;
+
+		sample_make_version(&x, SAMPLE_POOL, seed, 1);
+		assert_int_equal(x.bytes[8], 1);
+		assert_int_equal(pool_header_decode(x.bytes, &pool, NULL), 0);
+		assert_int_equal(pool.members, (1 << pool.legs) - 1);
+		sample_free(&x);
 		sample_make_version(&x, SAMPLE_SUPERBLOCK, seed, 1);
 		assert_int_equal(x.bytes[8], 1);
 		assert_int_equal(superblock_decode(x.bytes, x.len, sb, NULL), 0);

@@ -87,7 +87,7 @@ TEST(fields_of_the_pool_header)
 	sample_make(&x, SAMPLE_POOL, 1);
 	reserved(&x, 10, 16);
 	reserved(&x, 20, 24);
-	reserved(&x, 54, 56);
+	reserved(&x, 55, 56);
 	reserved(&x, 72 + 8 * POOL_OPENINGS, 4096);
 	for (unsigned shift = 0; shift < 64; shift++) {
 		if (shift >= 18 && shift <= 30)
@@ -98,9 +98,18 @@ TEST(fields_of_the_pool_header)
 	REFUSED(40, 8, (1 << 20) + 4096);
 	REFUSED(48, 4, 0); /* segments */
 	REFUSED(53, 1, 0); /* legs */
-	REFUSED(53, 1, 3);
-	REFUSED(52, 1, 2); /* leg */
+	REFUSED(53, 1, 5);
+	REFUSED(52, 1, x.pool.legs);			   /* leg */
+	REFUSED(54, 1, x.pool.members ^ 1u << x.pool.leg); /* members: not itself */
+	REFUSED(54, 1, x.pool.members | 1u << x.pool.legs);
+	REFUSED(54, 1, 0);
+	REFUSED(8, 2, 1); /* version 1 has no members */
 	REFUSED(64, 8, 0); /* generation */
+	sample_free(&x);
+	sample_make_version(&x, SAMPLE_POOL, 1, 1);
+	reserved(&x, 54, 56);
+	REFUSED(53, 1, 3); /* legs: two at most */
+	REFUSED(8, 2, 2);  /* version 2 where 1 will do */
 	sample_free(&x);
 }
 

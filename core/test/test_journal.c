@@ -15,6 +15,17 @@ static void start(struct penv *v, struct jenv *je, unsigned legs, uint64_t mib)
 	assert_int_equal(jenv_open(je, v, 1, 0, &e), 0);
 }
 
+/* Two legs, and neither can be done without. */
+static void start_strict(struct penv *v, struct jenv *je)
+{
+	struct err e = {""};
+
+	penv_init(v, 2, 8, test_seed());
+	snprintf(v->cfg.pool_acks, sizeof(v->cfg.pool_acks), "2");
+	penv_open(v);
+	assert_int_equal(jenv_open(je, v, 1, 0, &e), 0);
+}
+
 /* Write once, so that the journal has a segment, and take that out of the figures. */
 static struct journal_stats prime(struct jenv *je)
 {
@@ -294,7 +305,7 @@ TEST(a_failed_write_fails_everything_with_the_first_cause)
 		struct penv v;
 		int failed = 0;
 
-		start(&v, &je, 2, 8);
+		start_strict(&v, &je);
 		assert_int_equal(jwrite(&je, 0, 8, 1, EXTENT_DATA), 0);
 		sim_disk_model(v.disk[leg])->error_per_million = 1000000;
 		for (uint64_t i = 0; i < 300; i++)
@@ -319,7 +330,7 @@ TEST(a_failed_flush_is_for_good)
 	struct jenv je;
 	struct penv v;
 
-	start(&v, &je, 2, 8);
+	start_strict(&v, &je);
 	flushes = &x;
 	assert_int_equal(jwrite(&je, 0, 8, 1, EXTENT_DATA), 0);
 	sim_disk_model(v.disk[1])->error_per_million = 1000000;

@@ -336,12 +336,13 @@ TEST(bit_rot_is_read_from_the_other_leg)
 	}
 }
 
-TEST(a_failing_leg_fails_writes_not_reads)
+TEST(a_leg_that_is_needed_fails_writes_not_reads)
 {
 	struct segment *s;
 	struct penv v;
 
 	penv_init(&v, 2, 8, test_seed());
+	snprintf(v.cfg.pool_acks, sizeof(v.cfg.pool_acks), "2");
 	penv_open(&v);
 	s = must_take(&v, SEGMENT_JOURNAL, alice);
 	assert_int_equal(write_stamp(&v, s, 1, 4, 5), 0);
