@@ -151,8 +151,10 @@ int lsvd_ctx_open(
 		ctx->drive = drive;
 		ctx->own_loop = true;
 		rc = loop_uring_new(1024, &ctx->loop, &e);
-		if (rc == 0)
+		if (rc == 0) {
+			loop_uring_spin(ctx->loop, ctx->base.loop_spin_us * 1000ull);
 			rc = door_open(ctx, &e);
+		}
 		if (rc < 0)
 			ctx_free(ctx);
 	}

@@ -70,6 +70,8 @@ static const struct key keys[] = {
 	"largest journal record: the limit of group commit", false},
 {"journal.depth", NUMBER, AT(journal_depth), 1, 16, 0, NULL, "2",
 	"journal records in flight", false},
+{"loop.spin_us", NUMBER, AT(loop_spin_us), 0, 10000, 0, NULL, "250",
+	"microseconds to look for a completion before sleeping, at most; 0 off", true},
 {"journal.ram", SIZE, AT(journal_ram_bytes), 4 * MIB, 64 * GIB, 0, NULL, "256M",
 	"log kept in memory, per image", false},
 {"durability", CHOICE, AT(durability), 0, 0, 0, "journal|store", "journal",

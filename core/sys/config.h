@@ -37,6 +37,7 @@ struct config {
 	uint32_t journal_percent;	/* "journal.percent": of the pool that dirty journals may fill: 60 */
 	uint64_t journal_record_bytes;	/* "journal.record": group commit limit: 256 KiB; 4 KiB .. 1 MiB */
 	uint32_t journal_depth;		/* "journal.depth": records in flight: 2; 1 .. 16 */
+	uint32_t loop_spin_us;		/* "loop.spin_us": looking for completions before sleeping: 250; 0 = off */
 	uint64_t journal_ram_bytes;	/* "journal.ram": log kept in memory, per image: 96 MiB; >= 4 MiB */
 	enum durability durability;	/* "durability": "journal" or "store" (flush waits for objects) */
 	uint64_t object_bytes;		/* "object.size": 8 MiB; 64 KiB .. 64 MiB, multiple of 64 KiB */

@@ -7,7 +7,9 @@
  * them (COOP_TASKRUN): it raises a flag in the ring instead, and only then do we enter it.  So a
  * poll that finds nothing to submit and nothing completed makes no system call.
  *
- * Sleeping is one io_uring_enter with a time limit.  Posts from other threads end it through an
+ * Sleeping is one io_uring_enter with a time limit.  Falling asleep and waking up costs tens of
+ * microseconds, in a virtual machine as much as a write takes; so while I/O is in flight the loop
+ * first looks for a while whether it completes (loop_uring_spin).  Posts from other threads end it through an
  * eventfd watched by a multishot poll in the ring.  The watch belongs to the thread that armed it
  * (the kernel delivers through that thread), so it is armed anew when another thread goes to sleep.
  *
@@ -43,7 +45,10 @@ struct uring {
 	uint64_t watch;		/* generation of the watch that is armed */
 	pthread_t watcher;	/* who armed it */
 	_Atomic uint64_t wakes; /* eventfd writes, by any thread */
+	uint64_t spin_ns, spin_max_ns;
 };
+
+enum { SPIN_FIRST_NS = 20000, SPIN_LOOKS = 16, SPIN_HOPELESS = 4 };
 
 static struct uring *uring_of(const struct loop *l)
 {
@@ -243,16 +248,66 @@ static int enter_and_wait(struct uring *u, uint64_t until_ns)
 		&u->ring, &cqe, 1, until_ns == UINT64_MAX ? NULL : &ts, NULL);
 }
 
+static void pause_processor(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+static bool something_came(const struct uring *u)
+{
+	return io_uring_cq_ready(&u->ring) || kernel_has_work(u) ||
+	       atomic_load_explicit(&u->l.posted, memory_order_relaxed);
+}
+
+/* Look for spin_ns whether something comes before it is worth while to sleep. */
+static bool spin(struct uring *u, uint64_t until_ns)
+{
+	uint64_t end;
+
+	submit_all(u);
+	end = uring_clock(&u->l) + u->spin_ns;
+	do {
+		for (unsigned i = 0; i < SPIN_LOOKS; i++) {
+			if (something_came(u))
+				return true;
+			pause_processor();
+		}
+	} while (uring_clock(&u->l) < (end < until_ns ? end : until_ns));
+	return false;
+}
+
+/* Much as the kernel's halt polling does it: a wait that spinning could have bridged makes it spin
+ * longer next time, one that is far too long for it, shorter; so a slow disk costs next to nothing. */
+static void adapt_spin(struct uring *u, uint64_t waited_ns)
+{
+	if (waited_ns > SPIN_HOPELESS * u->spin_max_ns)
+		u->spin_ns = u->spin_ns > SPIN_FIRST_NS ? u->spin_ns / 2 : 0;
+	else if (waited_ns <= u->spin_max_ns)
+		u->spin_ns = u->spin_ns ? 2 * u->spin_ns : SPIN_FIRST_NS;
+	if (u->spin_ns > u->spin_max_ns)
+		u->spin_ns = u->spin_max_ns;
+}
+
 static int uring_wait(struct loop *l, uint64_t until_ns)
 {
 	struct uring *u = uring_of(l);
+	bool may_spin = u->in_flight && u->spin_max_ns;
+	uint64_t from = may_spin ? uring_clock(l) : 0;
 	int rc;
 
 	watch(u);
+	if (may_spin && u->spin_ns && spin(u, until_ns))
+		return 0;
 	if (!loop_fall_asleep(l))
 		return 0;
 	rc = enter_and_wait(u, until_ns);
 	loop_awake(l);
+	if (may_spin)
+		adapt_spin(u, uring_clock(l) - from);
 	if (rc < 0 && rc != -ETIME && rc != -EINTR)
 		back_off(u, rc);
 	/* Nothing came and it is not yet time: a signal.  The kernel hides it when it submitted. */
@@ -267,6 +322,14 @@ static void uring_wake(struct loop *l)
 	atomic_fetch_add_explicit(&u->wakes, 1, memory_order_relaxed);
 	while (write(u->eventfd, &one, sizeof(one)) < 0)
 		assert(errno == EINTR);
+}
+
+void loop_uring_spin(struct loop *l, uint64_t most_ns)
+{
+	struct uring *u = uring_of(l);
+
+	u->spin_max_ns = most_ns;
+	u->spin_ns = 0;
 }
 
 uint64_t loop_uring_syscalls(const struct loop *l)
