@@ -27,7 +27,7 @@ static int bin_order(const void *a, const void *b)
 /* Adds the histogram of one direction; without one (nothing was done) nothing. */
 static int bins_add(struct bins *h, const json_t *dir)
 {
-	json_t *bins = json_object_get(json_object_get(dir, "clat_ns"), "bins"), *count;
+	json_t *bins = json_object_get(json_object_get(dir, "lat_ns"), "bins"), *count;
 	size_t more = json_object_size(bins);
 	struct bin *list;
 	const char *ns;

@@ -46,6 +46,8 @@ static void write_global(FILE *f, const struct bench *b, const struct fio_run *r
 	write_engine(f, b, r);
 	fprintf(f, "thread=1\nsize=%llu\nnorandommap=1\nrandrepeat=0\nrandseed=%u\nrwmixread=70\n",
 		UL(r->region_bytes), r->seed);
+	/* From the call to the completion: where an engine does its work differs. */
+	fprintf(f, "lat_percentiles=1\nclat_percentiles=0\n");
 	fprintf(f, "runtime=%.0fms\n", 1e3 * r->runtime_s);
 	if (r->io_bytes)
 		fprintf(f, "io_size=%llu\n", UL(r->io_bytes));

@@ -8,10 +8,10 @@
 
 #define SIDE(iops_, bins_)                                          \
 	"{\"io_bytes\":409600,\"bw_bytes\":2097152,\"iops\":" iops_ \
-	",\"runtime\":1500,\"total_ios\":100,\"clat_ns\":{\"N\":100,\"bins\":{" bins_ "}}}"
+	",\"runtime\":1500,\"total_ios\":100,\"lat_ns\":{\"N\":100,\"bins\":{" bins_ "}}}"
 #define NOTHING                                                                      \
 	"{\"io_bytes\":0,\"bw_bytes\":0,\"iops\":0.0,\"runtime\":0,\"total_ios\":0," \
-	"\"clat_ns\":{\"N\":0}}"
+	"\"lat_ns\":{\"N\":0}}"
 #define JOB(name_, error_, read_, write_) \
 	"{\"jobname\":\"" name_ "\",\"error\":" error_ ",\"read\":" read_ ",\"write\":" write_ "}"
 #define OUTPUT(jobs_) "{\"fio version\":\"fio-3.33\",\"jobs\":[" jobs_ "]}\n"
