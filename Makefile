@@ -31,11 +31,8 @@ SOMAJOR := 0
 # -Wno-stringop-overflow: GCC 12 misjudges the bounds of inlined cursors (sys/bytes.h)
 WARN  := -Wall -Wextra -Wshadow -Wvla -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
          -Wformat=2 -Wimplicit-fallthrough -Wundef -Wno-stringop-overflow $(WERROR)
-# Libraries that only some URLs need are loaded when one is opened; building wants their headers.
-HAVE_NBD := $(shell pkg-config --exists libnbd 2>/dev/null && echo -DHAVE_LIBNBD)
-OPTIONAL := $(HAVE_NBD)
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread -MMD -MP -Icore -I. \
-             $(OPTIONAL) $(WARN) $(CFLAGS) $(SAN)
+             $(WARN) $(CFLAGS) $(SAN)
 LIBS  := -luring -ljansson -lisal -lpthread -lm
 
 # Libraries that only some URLs need are loaded when one is opened (core/sys/dynlib.h).  Building wants their headers:
@@ -91,7 +88,6 @@ $(O)/.flags: FORCE
 	@command -v $(firstword $(CC)) >/dev/null || { echo "make: no compiler '$(CC)'; run: ci/setup build" >&2; exit 1; }
 	@mkdir -p $(@D)
 	@echo '$(CC) $(ALL_CFLAGS)' > $@.new; cmp -s $@.new $@ || { $(check_deps); cp $@.new $@; }
-	@$(if $(HAVE_NBD)$(quiet),:,echo "note: no libnbd (package libnbd-dev); nbd: legs of the pool are left out")
 $(O)/.version: FORCE
 	@mkdir -p $(@D)
 	@echo '$(VERSION)' > $@.new; cmp -s $@.new $@ || cp $@.new $@

@@ -17,7 +17,7 @@
  */
 #include "sys/bdev_impl.h"
 
-#ifdef HAVE_LIBNBD
+#ifdef HAVE_NBD
 #include "sys/dynlib.h"
 #include "sys/loop_impl.h"
 
