@@ -225,7 +225,7 @@ tsan:  ## quick tests under the thread sanitizer
 
 # Optimised, for a break that only a rare schedule meets takes many.
 mutants:  ## break the code on purpose, one way at a time: a test must notice (MUTANTS="few" or names)
-	@$(MAKE) --no-print-directory $(jobs) O=$(O)-mutants CFLAGS='-O2 -g -DLSVD_MUTANTS' WERROR= $(O)-mutants/test/test_sim $(O)-mutants/test/test_pool_legs
+	@$(MAKE) --no-print-directory $(jobs) O=$(O)-mutants CFLAGS='-O2 -g -DLSVD_MUTANTS' WERROR= $(addprefix $(O)-mutants/test/,test_sim test_pool test_pool_legs)
 	@ci/mutants $(O)-mutants $(MUTANTS)
 
 soak: unit  ## simulator, exhaustive cuts and fuzzers with new seeds for HOURS=1; what fails is made short
