@@ -31,11 +31,8 @@ SOMAJOR := 0
 # -Wno-stringop-overflow: GCC 12 misjudges the bounds of inlined cursors (sys/bytes.h)
 WARN  := -Wall -Wextra -Wshadow -Wvla -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
          -Wformat=2 -Wimplicit-fallthrough -Wundef -Wno-stringop-overflow $(WERROR)
-# Libraries that only some URLs need are loaded when one is opened; building wants their headers.
-HAVE_NBD := $(shell pkg-config --exists libnbd 2>/dev/null && echo -DHAVE_LIBNBD)
-OPTIONAL := $(HAVE_NBD)
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread -MMD -MP -Icore -I. \
-             $(OPTIONAL) $(WARN) $(CFLAGS) $(SAN)
+             $(WARN) $(CFLAGS) $(SAN)
 LIBS  := -luring -ljansson -lisal -lpthread -lm
 
 # Libraries that only some URLs need are loaded when one is opened (core/sys/dynlib.h).  Building wants their headers:
@@ -91,7 +88,6 @@ $(O)/.flags: FORCE
 	@command -v $(firstword $(CC)) >/dev/null || { echo "make: no compiler '$(CC)'; run: ci/setup build" >&2; exit 1; }
 	@mkdir -p $(@D)
 	@echo '$(CC) $(ALL_CFLAGS)' > $@.new; cmp -s $@.new $@ || { $(check_deps); cp $@.new $@; }
-	@$(if $(HAVE_NBD)$(quiet),:,echo "note: no libnbd (package libnbd-dev); nbd: legs of the pool are left out")
 $(O)/.version: FORCE
 	@mkdir -p $(@D)
 	@echo '$(VERSION)' > $@.new; cmp -s $@.new $@ || cp $@.new $@
@@ -229,7 +225,7 @@ tsan:  ## quick tests under the thread sanitizer
 
 # Optimised, for a break that only a rare schedule meets takes many.
 mutants:  ## break the code on purpose, one way at a time: a test must notice (MUTANTS="few" or names)
-	@$(MAKE) --no-print-directory $(jobs) O=$(O)-mutants CFLAGS='-O2 -g -DLSVD_MUTANTS' WERROR= $(O)-mutants/test/test_sim $(O)-mutants/test/test_pool_legs
+	@$(MAKE) --no-print-directory $(jobs) O=$(O)-mutants CFLAGS='-O2 -g -DLSVD_MUTANTS' WERROR= $(addprefix $(O)-mutants/test/,test_sim test_pool test_pool_legs)
 	@ci/mutants $(O)-mutants $(MUTANTS)
 
 soak: unit  ## simulator, exhaustive cuts and fuzzers with new seeds for HOURS=1; what fails is made short

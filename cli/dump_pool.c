@@ -49,6 +49,7 @@ static void header_fields(json_t *x, const struct pool_header *h)
 	dump_int(x, "leg", h->leg);
 	dump_int(x, "legs", h->legs);
 	dump_int(x, "members", h->members);
+	dump_int(x, "joined", h->joined);
 	dump_time(x, "created", h->created_ns);
 	dump_int(x, "generation", h->generation);
 	while (n && !h->opening[n - 1])

@@ -34,8 +34,9 @@ if ! command -v fio > /dev/null || [ ! -e "$O/lsvd-engine/lsvd" ]; then
 	leave "no fio, or no engine in $O/lsvd-engine (make fio-headers; make)"
 fi
 command -v nbdkit > /dev/null || leave "no nbdkit (package nbdkit)"
-! LSVD_SYSTEM_CONFIG="$tmp/config" "$O/lsvd" rm --set pool.path=nbd:// file:/nonexistent/x 2>&1 | grep -q 'knows no nbd' ||
-	leave "built without libnbd (package libnbd-dev)"
+case $(LSVD_SYSTEM_CONFIG="$tmp/config" "$O/lsvd" gc --pool nbd://127.0.0.1:1/x mem:x 2>&1) in
+*'knows no nbd'*) leave "$O/lsvd was built without libnbd (ci/setup build)" ;;
+esac
 engine_dir=$(cd "$O/lsvd-engine" && pwd)
 
 # ---- servers ----

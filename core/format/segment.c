@@ -48,10 +48,10 @@ static uint8_t all_legs(const struct pool_header *h)
 	return (uint8_t)((1u << h->legs) - 1);
 }
 
-/* Version 1 knows two legs, and that both are members. */
+/* Version 1 knows two legs, and that both are members, for long. */
 static uint16_t version_for(const struct pool_header *h)
 {
-	return h->legs <= V1_LEGS_MAX && h->members == all_legs(h) ? 1 : 2;
+	return h->legs <= V1_LEGS_MAX && h->members == all_legs(h) && !h->joined ? 1 : 2;
 }
 
 void pool_header_encode(const struct pool_header *h, void *buf)
@@ -65,7 +65,7 @@ void pool_header_encode(const struct pool_header *h, void *buf)
 	put_u8(&w, h->leg);
 	put_u8(&w, h->legs);
 	put_u8(&w, version < 2 ? 0 : h->members);
-	put_u8(&w, 0);
+	put_u8(&w, h->joined);
 	put_u64(&w, h->created_ns);
 	put_u64(&w, h->generation);
 	for (unsigned i = 0; i < POOL_OPENINGS; i++)
@@ -87,7 +87,7 @@ static bool check_legs(struct pool_header *h, uint16_t version)
 	if (h->legs > POOL_HEADER_LEGS_MAX || h->leg >= h->legs)
 		return false;
 	if (version == 1) {
-		if (h->members)
+		if (h->members || h->joined)
 			return false;
 		h->members = all_legs(h);
 	}
@@ -110,7 +110,7 @@ int pool_header_decode(const void *buf, struct pool_header *h, struct err *e)
 	h->leg = get_u8(&r);
 	h->legs = get_u8(&r);
 	h->members = get_u8(&r);
-	get_zeroes(&r, 1);
+	h->joined = get_u8(&r);
 	h->created_ns = get_u64(&r);
 	h->generation = get_u64(&r);
 	for (unsigned i = 0; i < POOL_OPENINGS; i++)
@@ -119,7 +119,7 @@ int pool_header_decode(const void *buf, struct pool_header *h, struct err *e)
 	if (r.bad || h->segment_bytes < POOL_SEGMENT_BYTES_MIN ||
 		h->segment_bytes > POOL_SEGMENT_BYTES_MAX ||
 		h->segment_bytes & (h->segment_bytes - 1) || !h->segments || !h->generation ||
-		!check_legs(h, version))
+		h->joined > POOL_OPENINGS || h->joined > h->generation || !check_legs(h, version))
 		return err_set(e, -EUCLEAN, "pool header: impossible values");
 	return 0;
 }

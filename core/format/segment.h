@@ -22,6 +22,8 @@ struct pool_header {
 	uint32_t segments;
 	uint8_t leg, legs;
 	uint8_t members;     /* bit per leg: in sync when the generation began */
+	uint8_t joined;	     /* 1 + how many generations ago a leg last became a member; 0: POOL_OPENINGS
+			      * or more, or never */
 	uint64_t created_ns; /* wall clock */
 	uint64_t
 		generation; /* raised on every member, at every open and change of members; 1 at first */

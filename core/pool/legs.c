@@ -138,9 +138,12 @@ static void begin_change(struct pool *p)
 	memmove(p->opening + 1, p->opening, (POOL_OPENINGS - 1) * sizeof(p->opening[0]));
 	p->opening[0] = loop_random(p->loop);
 	p->change_members = p->voters;
-	for (unsigned i = 0; i < p->nlegs; i++)
-		if (has_joined(&p->legs[i]))
-			p->change_members |= leg_bit(&p->legs[i]);
+	for (unsigned i = 0; i < p->nlegs; i++) {
+		if (!has_joined(&p->legs[i]))
+			continue;
+		p->change_members |= leg_bit(&p->legs[i]);
+		p->joined = p->generation;
+	}
 	p->change_pending = legs_in(p->change_members);
 	for (unsigned i = 0; i < p->nlegs; i++) {
 		struct leg *g = &p->legs[i];

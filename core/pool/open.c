@@ -69,6 +69,8 @@ void pool_header_of(const struct pool *p, unsigned leg, uint8_t members, void *b
 		.created_ns = p->created_ns,
 		.generation = p->generation};
 
+	if (p->joined && p->generation - p->joined < POOL_OPENINGS)
+		h.joined = (uint8_t)(1 + p->generation - p->joined);
 	memcpy(h.uuid, p->uuid, 16);
 	memcpy(h.opening, p->opening, sizeof(h.opening));
 	pool_header_encode(&h, block);
@@ -139,6 +141,7 @@ static int take_geometry(
 	p->nsegs = h->segments;
 	p->generation = h->generation;
 	p->created_ns = h->created_ns;
+	p->joined = h->joined ? h->generation - h->joined + 1 : 0;
 	memcpy(p->uuid, h->uuid, 16);
 	memcpy(p->opening, h->opening, sizeof(p->opening));
 	if (smallest_leg(p, st) <
@@ -223,18 +226,24 @@ static bool knows(const struct pool_header *h, const struct pool_header *old)
 	return age >= POOL_OPENINGS || h->opening[age] == old->opening[0];
 }
 
-/* Has the leg of st[i] all that the leader has?  A generation begins with its header on every member,
- * before anything is written or acknowledged in it.  So a member that still has an older header was
- * there when a crash cut the beginning between the legs.  Which bit of `members` is a leg's is only
- * known while legs have kept their places, but for when all are members. */
-static bool is_in_sync(const struct pool *p, const struct leg_state *st, unsigned leader, unsigned i)
+/* Has the leg of st[i] all that the leader has?  A generation begins with its header on every
+ * member, before anything is written or acknowledged in it.  So a member that still has an older
+ * header was there when a crash cut the beginning between the legs.  Which bit of `members` is a
+ * leg's is only known while legs have kept their places, but for when all are members; and a place
+ * may be another leg's by now.  But before a leg becomes a member those that are already have begun
+ * a generation without it: who is older than that one was none of them. */
+static bool is_in_sync(
+	const struct pool *p, const struct leg_state *st, unsigned leader, unsigned i)
 {
 	const struct pool_header *h = &st[leader].header;
 	unsigned all = (1u << p->nlegs) - 1;
 	bool kept = h->leg == leader && st[i].header.leg == i;
+	uint64_t age = h->generation - st[i].header.generation;
 
-	if (st[i].header.generation == h->generation)
+	if (!age)
 		return true;
+	if (age > (h->joined ? h->joined : POOL_OPENINGS - 1) && !MUTANT(ANY_MEMBER))
+		return false;
 	if (h->legs != p->nlegs || st[i].header.legs != p->nlegs || MUTANT(FORGET_CUT_OPENING))
 		return false;
 	return h->members == all || (kept && h->members >> i & 1);
@@ -338,17 +347,8 @@ static int bring_up_to_date(struct pool *p, struct leg_state *st, unsigned leade
 	return 0;
 }
 
-/* From here on a leg that is away now is behind. */
-static int begin_generation(struct pool *p, const struct leg_state *st, struct err *e)
+static int raise_generation(struct pool *p, struct err *e)
 {
-	unsigned need = p->acks ? p->acks : 1;
-
-	for (unsigned i = 0; i < p->nlegs; i++)
-		if (st[i].there)
-			leg_move(&p->legs[i], POOL_LEG_IN_SYNC);
-	if (legs_in(p->voters) < need)
-		return err_set(e, -ENOTCONN, "pool.acks = %u, but of %u legs only %u are there",
-			need, p->nlegs, legs_in(p->voters));
 	pool_change(p);
 	while (p->changing)
 		loop_poll(p->loop, LOOP_FOREVER);
@@ -356,6 +356,32 @@ static int begin_generation(struct pool *p, const struct leg_state *st, struct e
 		return err_set(e, p->failed, "pool '%s': write header: %s", p->legs[0].url,
 			strerror(-p->failed));
 	return 0;
+}
+
+/* From here on a leg that is away now is behind.  One that was is not among those who begin the
+ * first generation: see is_in_sync(). */
+static int begin_generations(struct pool *p, const struct leg_state *st, bool found, struct err *e)
+{
+	unsigned need = p->acks ? p->acks : 1, join = 0;
+	int rc = 0;
+
+	for (unsigned i = 0; i < p->nlegs; i++) {
+		if (st[i].there && (st[i].in_sync || !found))
+			leg_move(&p->legs[i], POOL_LEG_IN_SYNC);
+		else
+			join += st[i].there;
+	}
+	if (legs_in(p->voters) + join < need)
+		return err_set(e, -ENOTCONN, "pool.acks = %u, but of %u legs only %u are there",
+			need, p->nlegs, legs_in(p->voters) + join);
+	if (join) {
+		rc = raise_generation(p, e);
+		p->joined = p->generation + 1;
+	}
+	for (unsigned i = 0; i < p->nlegs; i++)
+		if (st[i].there && p->legs[i].state == POOL_LEG_NEW)
+			leg_move(&p->legs[i], POOL_LEG_IN_SYNC);
+	return rc < 0 ? rc : raise_generation(p, e);
 }
 
 /* Which legs it is open from; nothing when all is as it should be. */
@@ -395,7 +421,7 @@ static int load(struct pool *p, const struct config *cfg, struct err *e)
 	if (rc == 0 && found)
 		rc = bring_up_to_date(p, st, leader, e);
 	if (rc == 0)
-		rc = begin_generation(p, st, e);
+		rc = begin_generations(p, st, found, e);
 	if (rc < 0)
 		return rc;
 	collect_free(p);

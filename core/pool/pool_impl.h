@@ -78,6 +78,7 @@ struct pool {
 	uint8_t uuid[16];
 	uint64_t generation, created_ns;
 	uint64_t opening[POOL_OPENINGS];
+	uint64_t joined;      /* the generation in which a leg last became a member; 0 unknown */
 	uint64_t first_bytes; /* where segment 0 begins */
 	uint64_t segment_bytes;
 	uint32_t seg_blocks, nsegs, nfree;

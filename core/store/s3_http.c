@@ -38,6 +38,7 @@ enum {
 	DOWNLOAD_BUFFER = 256 << 10,
 	CONNECT_MS = 5000,
 	IDLE_MS = 10000,
+	SILENCE_LOOKS = 8, /* within the time that a call may be silent */
 	SPARE_MAX = 64,
 	SOCKETS_MAX = 512,
 };
@@ -79,12 +80,21 @@ static struct net {
 	/* the thread's own */
 	CURLM *multi;
 	struct queue hashing, ready;
+	struct http_call *active; /* given to curl */
 	unsigned running, spares, sockets;
 	int socket[SOCKETS_MAX];
 	CURL *spare[SPARE_MAX];
 } net = {.mutex = PTHREAD_MUTEX_INITIALIZER,
 	.calling = PTHREAD_MUTEX_INITIALIZER,
 	.opening = PTHREAD_MUTEX_INITIALIZER};
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
 
 static void push(struct queue *q, struct http_call *c)
 {
@@ -163,6 +173,17 @@ static enum http_result result_of(CURLcode code)
 	}
 }
 
+static void take_back(struct http_call *c)
+{
+	struct http_call **at = &net.active;
+
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	lib.multi_remove(net.multi, c->easy);
+	net.running--;
+}
+
 static void transfer_over(CURL *easy, CURLcode code)
 {
 	struct http_call *c = NULL;
@@ -170,8 +191,7 @@ static void transfer_over(CURL *easy, CURLcode code)
 
 	lib.easy_getinfo(easy, CURLINFO_PRIVATE, &c);
 	lib.easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-	lib.multi_remove(net.multi, easy);
-	net.running--;
+	take_back(c);
 	c->status = (int)status;
 	if (code != CURLE_OK && !c->why[0])
 		snprintf(c->why, sizeof(c->why), "%s", lib.easy_strerror(code));
@@ -404,9 +424,6 @@ static bool set_peer(CURL *easy, const struct http_peer *p)
 	SET(CURLOPT_SSL_VERIFYHOST, p->verify ? 2L : 0L);
 	if (p->ca_file[0])
 		SET(CURLOPT_CAINFO, p->ca_file);
-	/* No byte in either direction for so long. */
-	SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
-	SET(CURLOPT_LOW_SPEED_TIME, (long)(p->timeout_ms + 999) / 1000);
 	SET(CURLOPT_CONNECTTIMEOUT_MS,
 		(long)(p->timeout_ms < CONNECT_MS ? p->timeout_ms : CONNECT_MS));
 	return bad;
@@ -479,7 +496,53 @@ static void begin(struct http_call *c)
 		impossible(c, "libcurl refuses the request");
 		return;
 	}
+	c->next = net.active;
+	net.active = c;
+	c->moved = 0;
+	c->moved_ms = c->looked_ms = now_ms();
 	net.running++;
+}
+
+/* ---- silence ---- */
+
+/* curl's own limit for silence looks at the mean speed of some seconds, so it comes late. */
+static bool is_silent(struct http_call *c, uint64_t now)
+{
+	curl_off_t up = 0, down = 0;
+	long head = 0;
+	uint64_t moved;
+
+	lib.easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &up);
+	lib.easy_getinfo(c->easy, CURLINFO_SIZE_DOWNLOAD_T, &down);
+	lib.easy_getinfo(c->easy, CURLINFO_HEADER_SIZE, &head);
+	moved = (uint64_t)up + (uint64_t)down + (uint64_t)head;
+	if (moved != c->moved)
+		c->moved_ms = now;
+	c->moved = moved;
+	c->looked_ms = now;
+	return now - c->moved_ms > c->peer->timeout_ms;
+}
+
+/* Ends calls in which no byte moved for too long; in how many ms to look again.  A little after
+ * curl itself gave up connecting, for then it is known that the server has seen nothing. */
+static int end_silent(void)
+{
+	uint64_t now = now_ms();
+	int soon = IDLE_MS;
+
+	for (struct http_call *c = net.active, *after; c; c = after) {
+		int every = (int)c->peer->timeout_ms / SILENCE_LOOKS;
+
+		after = c->next;
+		soon = every < soon ? every : soon;
+		if (now - c->looked_ms < (uint64_t)every || !is_silent(c, now))
+			continue;
+		take_back(c);
+		snprintf(
+			c->why, sizeof(c->why), "nothing was heard for %u ms", c->peer->timeout_ms);
+		finish(c, HTTP_TIMEOUT);
+	}
+	return soon;
 }
 
 /* One piece of one body; it goes to the back, so that a small one is not behind large ones. */
@@ -532,7 +595,7 @@ static void *work(void *arg)
 {
 	unsigned most, kept = 0;
 	CURLMsg *m;
-	int n;
+	int n, soon;
 
 	(void)arg;
 	while (!take_inbox(&most)) {
@@ -546,9 +609,10 @@ static void *work(void *arg)
 		while ((m = lib.multi_info_read(net.multi, &n)))
 			if (m->msg == CURLMSG_DONE)
 				transfer_over(m->easy_handle, m->data.result);
+		soon = end_silent();
 		/* Woken by http_start(), also when that was before the poll. */
 		if (!net.hashing.first && !(net.ready.first && net.running < most))
-			lib.multi_poll(net.multi, NULL, 0, IDLE_MS, NULL);
+			lib.multi_poll(net.multi, NULL, 0, soon, NULL);
 	}
 	return NULL;
 }

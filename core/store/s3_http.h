@@ -71,8 +71,8 @@ struct http_call {
 	int status;
 	char why[160]; /* when not HTTP_ANSWERED */
 	char etag[80], version[32], range[64], region[64], request_id[64];
-	uint64_t length; /* Content-Length; UINT64_MAX unknown */
-	time_t date, modified; /* -1 unknown */
+	uint64_t length;	   /* Content-Length; UINT64_MAX unknown */
+	time_t date, modified;	   /* -1 unknown */
 	char error[HTTP_BODY_MAX]; /* the body of any other answer, with a 0 at its end */
 	size_t error_len;
 
@@ -82,6 +82,8 @@ struct http_call {
 	uint64_t at; /* in the body: hashed, then sent */
 	int piece;
 	size_t piece_at;
+	uint64_t moved, moved_ms, looked_ms; /* bytes in both directions; when there were more, and
+					      * when somebody looked */
 };
 
 /* Load the libraries and start the thread if nobody has.  `connections`: at most so many at once;

@@ -181,7 +181,7 @@ static int open_s3(struct loop *l, const char *spec, const struct config *cfg, s
 	return store_s3_open(l, spec, cfg, out, e);
 #else
 	(void)l, (void)cfg, (void)out;
-	return err_set(e, -EINVAL,
+	return err_set(e, -EOPNOTSUPP,
 		"'s3:%.100s': this lsvd was built without S3; build it where libcurl4-openssl-dev, libssl-dev and "
 		"libexpat1-dev are",
 		spec);

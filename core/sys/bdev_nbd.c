@@ -17,7 +17,7 @@
  */
 #include "sys/bdev_impl.h"
 
-#ifdef HAVE_LIBNBD
+#ifdef HAVE_NBD
 #include "sys/dynlib.h"
 #include "sys/loop_impl.h"
 
@@ -499,7 +499,7 @@ int bdev_nbd_open(const struct bdev_open_args *a, struct bdev **out, bool *creat
 {
 	(void)out;
 	(void)created;
-	return err_set(e, -EINVAL,
+	return err_set(e, -EOPNOTSUPP,
 		"'%s': this build knows no nbd (install libnbd-dev, and build again)", a->url);
 }
 

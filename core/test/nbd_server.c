@@ -16,7 +16,7 @@ enum { WORDS_MAX = 30, TRIES = 1000 };
 
 bool nbd_server_possible(const char **why)
 {
-#ifndef HAVE_LIBNBD
+#ifndef HAVE_NBD
 	*why = "built without libnbd (package libnbd-dev)";
 	return false;
 #endif

@@ -87,7 +87,6 @@ TEST(fields_of_the_pool_header)
 	sample_make(&x, SAMPLE_POOL, 1);
 	reserved(&x, 10, 16);
 	reserved(&x, 20, 24);
-	reserved(&x, 55, 56);
 	reserved(&x, 72 + 8 * POOL_OPENINGS, 4096);
 	for (unsigned shift = 0; shift < 64; shift++) {
 		if (shift >= 18 && shift <= 30)
@@ -103,6 +102,8 @@ TEST(fields_of_the_pool_header)
 	REFUSED(54, 1, x.pool.members ^ 1u << x.pool.leg); /* members: not itself */
 	REFUSED(54, 1, x.pool.members | 1u << x.pool.legs);
 	REFUSED(54, 1, 0);
+	ACCEPTED(55, 1, 1); /* joined */
+	REFUSED(55, 1, POOL_OPENINGS + 1);
 	REFUSED(8, 2, 1); /* version 1 has no members */
 	REFUSED(64, 8, 0); /* generation */
 	sample_free(&x);

@@ -410,6 +410,35 @@ TEST(an_opening_that_was_cut_between_the_legs)
 	}
 }
 
+/* Another one took its place meanwhile, so that all legs are members: which it is not. */
+TEST(a_leg_that_another_stood_in_for_was_away)
+{
+	uint8_t a[POOL_BLOCK], b[POOL_BLOCK];
+	struct err e = {""};
+	struct segment *s;
+	struct penv v;
+	uint32_t i;
+
+	penv_init(&v, 3, 8, test_seed());
+	assert_int_equal(penv_open_legs(&v, 0, 2, &e), 0);
+	penv_close(&v);
+	assert_int_equal(penv_open_legs(&v, 1, 2, &e), 0);
+	s = must_take(&v, SEGMENT_JOURNAL, alice);
+	i = s->index;
+	assert_int_equal(write_stamp(&v, s, 1, 4, 77), 0);
+	flush(&v);
+	penv_close(&v);
+	assert_int_equal(penv_open_legs(&v, 0, 2, &e), 0);
+	s = pool_segment(v.pool, i);
+	for (uint32_t blk = 0; blk < 5; blk++) {
+		peek_block(&v, 0, s, blk, a);
+		peek_block(&v, 1, s, blk, b);
+		assert_memory_equal(a, b, POOL_BLOCK);
+	}
+	penv_close(&v);
+	penv_fini(&v);
+}
+
 TEST(a_leg_that_was_away_gets_the_journals)
 {
 	for (unsigned away = 0; away < 2; away++) {
