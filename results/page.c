@@ -269,6 +269,152 @@ static void section(
 			f);
 }
 
+/* ---- the cluster ---- */
+
+static const struct {
+	const char *name, *title;
+} cells[] = {{"randwrite.4k.qd32", "4 KiB random write, depth 32"},
+	{"randwrite.4k.qd1.fsync", "4 KiB random write, depth 1, fsync each"},
+	{"write.64k.qd32", "64 KiB sequential write, depth 32"},
+	{"randread.4k.qd32.uncached", "4 KiB random read, depth 32, no cache"},
+	{"randread.4k.qd32.cached", "4 KiB random read, depth 32, LSVD's cache is warm"}};
+enum { CELLS = sizeof(cells) / sizeof(cells[0]) };
+
+static const struct results_figure *cell_figure(
+	const struct results *r, size_t cell, const char *prefix, const char *what)
+{
+	char name[RESULTS_NAME_MAX + 1];
+
+	snprintf(name, sizeof(name), "%s.%s.%s", prefix, cells[cell].name, what);
+	return results_find(r, name);
+}
+
+static void number_cell(FILE *f, const struct results_figure *g, const char *unit)
+{
+	fputs("<td class=\"n\">", f);
+	if (!g)
+		fputs("&ndash;", f);
+	else if (*unit)
+		fprintf(f, "<b>%.2f%s</b>", g->sum.median, unit);
+	else
+		value(f, g->sum.median);
+	fputs("</td>", f);
+}
+
+static void cluster_row(FILE *f, const struct results *r, size_t cell)
+{
+	static const char *const what[] = {"iops", "p50_us", "p99_us"};
+	static const struct {
+		const char *prefix, *side;
+	} sides[] = {{"ceph", "lsvd"}, {"ceph", "rbd"}, {"s3", "lsvd"}};
+	char name[40];
+
+	fprintf(f, "<tr><td>%s</td>", cells[cell].title);
+	for (size_t s = 0; s < sizeof(sides) / sizeof(sides[0]); s++) {
+		for (size_t w = 0; w < sizeof(what) / sizeof(what[0]); w++) {
+			snprintf(name, sizeof(name), "%s.%s", sides[s].side, what[w]);
+			number_cell(f, cell_figure(r, cell, sides[s].prefix, name), "");
+		}
+		if (!s)
+			number_cell(f, cell_figure(r, cell, "ceph", "ratio_rbd"), " &times; RBD");
+	}
+	fputs("</tr>\n", f);
+}
+
+/* The job files of fio that the figures come from. */
+static void commands(FILE *f, const struct results *r)
+{
+	static const struct {
+		const char *prefix, *what;
+	} sides[] = {{"ceph", "lsvd.iops"}, {"ceph", "rbd.iops"}, {"s3", "lsvd.iops"}};
+	const struct results_figure *drain = results_find(r, "ceph.drain.ratio_store_bench");
+
+	fputs("<details><summary>the commands: fio's job files</summary>\n", f);
+	for (size_t i = 0; i < CELLS; i++)
+		for (size_t s = 0; s < sizeof(sides) / sizeof(sides[0]); s++) {
+			const struct results_figure *g =
+				cell_figure(r, i, sides[s].prefix, sides[s].what);
+			const char *job =
+				g ? json_string_value(json_object_get(g->params, "job")) : NULL;
+
+			if (!job)
+				continue;
+			fputs("<p><code>", f);
+			text(f, job);
+			fputs("</code></p>\n", f);
+		}
+	if (drain) {
+		const char *bench =
+			json_string_value(json_object_get(drain->params, "store_bench"));
+
+		fputs("<p><code>", f);
+		text(f, bench ? bench : "");
+		fputs("</code></p>\n", f);
+	}
+	fputs("</details>\n", f);
+}
+
+static void osd_table(FILE *f, const struct results *r)
+{
+	static const struct {
+		const char *title, *lsvd, *rbd, *s3;
+	} rows[] = {{"OSD: write operations per 4 KiB write", "ceph.osd_ops_per_write",
+			    "ceph.rbd_osd_ops_per_write", "s3.osd_ops_per_write"},
+		{"OSD: CPU per 4 KiB write, µs", "ceph.osd_cpu_us_per_write.lsvd",
+			"ceph.osd_cpu_us_per_write.rbd", "s3.osd_cpu_us_per_write.lsvd"},
+		{"drain of a full journal, MiB/s", "ceph.drain.mib_s", "", "s3.drain.mib_s"},
+		{"lsvd store-bench, PUT, MiB/s", "ceph.drain.store_bench_mib_s", "",
+			"s3.drain.store_bench_mib_s"}};
+
+	fputs("<div class=\"scroll\"><table><thead><tr><th></th><th class=\"n\">LSVD</th><th "
+	      "class=\"n\">RBD</th><th class=\"n\">LSVD on S3</th></tr></thead><tbody>\n",
+		f);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		fprintf(f, "<tr><td>%s</td>", rows[i].title);
+		number_cell(f, results_find(r, rows[i].lsvd), "");
+		number_cell(f, results_find(r, rows[i].rbd), "");
+		number_cell(f, results_find(r, rows[i].s3), "");
+		fputs("</tr>\n", f);
+	}
+	fputs("</tbody></table></div>\n", f);
+}
+
+static bool cluster_measured(const struct results *r)
+{
+	for (size_t i = 0; i < CELLS; i++)
+		if (cell_figure(r, i, "ceph", "lsvd.iops"))
+			return true;
+	return results_find(r, "ceph.drain.mib_s");
+}
+
+static void cluster(FILE *f, const struct results *r)
+{
+	fputs("<h2>On a Ceph cluster: LSVD beside RBD</h2>\n<p class=\"soft\">One OSD (bluestore) "
+	      "on "
+	      "the disk under test. LSVD with a file pool on <code>rados:rbd</code>, fio's rbd "
+	      "engine without a cache on the same pool, and LSVD by S3 on the cluster's radosgw, "
+	      "in turns; images written in full before. Latency is completion latency in "
+	      "µs.</p>\n",
+		f);
+	if (!cluster_measured(r)) {
+		fputs("<p>Not measured in this run: <code>make bench PROFILE=full</code> does it "
+		      "where Ceph is installed (<code>ci/setup ceph</code>).</p>\n",
+			f);
+		return;
+	}
+	fputs("<div class=\"scroll\"><table><thead><tr><th></th><th class=\"n\">LSVD, IOPS</th>"
+	      "<th class=\"n\">p50</th><th class=\"n\">p99</th><th class=\"n\">IOPS</th>"
+	      "<th class=\"n\">RBD, IOPS</th><th class=\"n\">p50</th><th class=\"n\">p99</th>"
+	      "<th class=\"n\">S3, IOPS</th><th class=\"n\">p50</th><th class=\"n\">p99</th>"
+	      "</tr></thead><tbody>\n",
+		f);
+	for (size_t i = 0; i < CELLS; i++)
+		cluster_row(f, r, i);
+	fputs("</tbody></table></div>\n", f);
+	osd_table(f, r);
+	commands(f, r);
+}
+
 /* ---- changes and history ---- */
 
 static void change_row(FILE *f, const struct comparison *c)
@@ -408,6 +554,7 @@ void page_write(const struct page *p, FILE *f)
 		"File pool and file store on one disk, run in turns with fio's io_uring engine on "
 		"a preallocated "
 		"file of the same disk.");
+	cluster(f, p->run);
 	section(f, p, PAGE_MEM, "The library alone",
 		"Memory pool and memory store: what the code costs when no disk is in the way.");
 	section(f, p, PAGE_BOOT, "Booting a virtual machine",
