@@ -13,6 +13,9 @@
  *   gc.c       what garbage collection costs the foreground  (part gc)
  *   mem.c      memory pool and store, cost of tracing        (parts mem.*, trace)
  *   legs.c     journals on disks, memory and nbdkit          (part legs)
+ *   ceph.c     LSVD beside RBD on a cluster, and on S3       (parts ceph.*)
+ *   cluster.c  that cluster: its start, its end, its OSD
+ *   drain.c    a full journal's way into a store, in a child process of its own
  *   driver.c   the loop that these two time, in a child process of its own
  *   boot.c     boots in virtual and real time                (parts boot.*)
  *   copy.c     import, export and reorg against cp           (part copy)
@@ -108,11 +111,14 @@ void fio_parts(struct bench *b);
 void gc_parts(struct bench *b);
 void mem_parts(struct bench *b);
 void legs_parts(struct bench *b); /* full only */
+void ceph_parts(struct bench *b); /* full only */
+uint64_t ceph_need_bytes(const struct bench *b); /* on the disk */
 void boot_parts(struct bench *b);
 void copy_parts(struct bench *b);
 
 /* `ci-bench driver ...`: see driver.c.  Returns an exit code. */
 int driver_main(int argc, char **argv);
 int boot_main(int argc, char **argv);
+int drain_main(int argc, const char *const *argv);
 
 #endif

@@ -135,8 +135,8 @@ static json_t *load_stats(const struct bench *b, unsigned i)
 	return json_load_file(path, 0, NULL);
 }
 
-/* Percent of the bytes read by cell i that came from the pool; the statistics count from open. */
-static double hit_percent(const struct bench *b, unsigned i)
+/* The statistics count from open. */
+double fio_hit_percent(const struct bench *b, unsigned i)
 {
 	static const char *const keys[] = {"hit_journal_bytes", "hit_cache_bytes",
 		"hit_prefetch_bytes", "miss_bytes", "zero_bytes"};
@@ -248,7 +248,7 @@ static int warm(struct bench *b, enum prepared what, struct err *e)
 
 	for (unsigned i = 0; i < WARM_PASSES; i++) {
 		rc = pass(b, what, "read", e);
-		if (rc || hit_percent(b, 0) >= 99.5)
+		if (rc || fio_hit_percent(b, 0) >= 99.5)
 			return rc;
 	}
 	return 0; /* what is missing shows in hit_percent */
@@ -357,7 +357,7 @@ static void say_cell(struct bench *b, const char *cell)
 static bool record_hits(struct bench *b, const char *cell, unsigned i)
 {
 	char name[RESULTS_NAME_MAX + 32];
-	double hits = hit_percent(b, i);
+	double hits = fio_hit_percent(b, i);
 
 	snprintf(name, sizeof(name), "%s.lsvd.hit_percent", cell);
 	sample_as(b, name, "percent", RESULTS_HIGHER, hits, NULL);

@@ -8,6 +8,9 @@
 /* Makes what is missing of `what` (enum prepared). */
 int fio_prepare(struct bench *b, unsigned what, struct err *e) MUST_CHECK;
 
+/* Percent of the bytes read by cell i of the last fio run (with `stats`) that came from the pool. */
+double fio_hit_percent(const struct bench *b, unsigned i);
+
 /* Removes what fio_prepare made. */
 void fio_clean_up(struct bench *b);
 

@@ -27,17 +27,25 @@ static void write_engine(FILE *f, const struct bench *b, const struct fio_run *r
 		fprintf(f, "ioengine=io_uring\ndirect=1\nfilename=raw\n%s", b->raw_options);
 		return;
 	}
+	if (r->side == SIDE_RBD) {
+		fprintf(f, "ioengine=rbd\nclientname=admin\npool=rbd\nrbdname=%s\n", r->image);
+		return;
+	}
 	fprintf(f, "ioengine=lsvd\ncreate=%llu\n", UL(r->region_bytes));
-	if (r->memory)
+	if (r->memory) {
 		fprintf(f, "image=mem:%s\npool=mem:%llu\ndrive=inline\n", r->image,
 			UL(r->pool_bytes));
-	else if (r->pool)
-		fprintf(f, "image=file:store/%s\npool=%s\n%s%s\nset=pool.size=%llu\n", r->image,
-			r->pool, r->mirror[0] ? "mirror=" : "", r->mirror, UL(r->pool_bytes));
+		return;
+	}
+	fprintf(f, "image=%s/%s\n", r->store ? r->store : "file:store", r->image);
+	if (r->pool)
+		fprintf(f, "pool=%s\n", r->pool);
 	else
-		fprintf(f, "image=file:store/%s\npool=file:pool-%s\nset=pool.size=%llu%s%s\n",
-			r->image, r->image, UL(r->pool_bytes), r->set ? "," : "",
-			r->set ? r->set : "");
+		fprintf(f, "pool=file:pool-%s\n", r->image);
+	if (r->mirror && r->mirror[0])
+		fprintf(f, "mirror=%s\n", r->mirror);
+	fprintf(f, "set=pool.size=%llu%s%s\n", UL(r->pool_bytes), r->set ? "," : "",
+		r->set ? r->set : "");
 }
 
 static void write_global(FILE *f, const struct bench *b, const struct fio_run *r)

@@ -12,7 +12,7 @@
 #include "ci/runner/bench.h"
 #include "ci/runner/fioout.h"
 
-enum side { SIDE_LSVD, SIDE_RAW, SIDES };
+enum side { SIDE_LSVD, SIDE_RAW, SIDES, SIDE_RBD }; /* SIDES: those of the fio matrix */
 
 /* One job of fio. */
 struct cell {
@@ -24,7 +24,8 @@ struct cell {
 
 struct fio_run {
 	enum side side;
-	const char *image;     /* LSVD: "r" = image file:store/r, pool file:pool-r */
+	const char *image;     /* LSVD: "r" = image file:store/r, pool file:pool-r; RBD: rbd/r */
+	const char *store;     /* LSVD: URL of another store; may be NULL */
 	uint64_t region_bytes; /* of the image or file, from 0 */
 	uint64_t pool_bytes;   /* LSVD */
 	double runtime_s;      /* of each cell, by time */

@@ -8,6 +8,7 @@
  */
 #include "ci/runner/bench.h"
 #include "ci/runner/child.h"
+#include "ci/runner/cluster.h"
 #include "ci/runner/fio.h"
 #include "ci/runner/workdir.h"
 #include "cli/cli.h"
@@ -108,6 +109,7 @@ static void make_plan(struct bench *b)
 	legs_parts(b);
 	boot_parts(b);
 	copy_parts(b);
+	ceph_parts(b);
 }
 
 static double plan_seconds(const struct bench *b)
@@ -244,6 +246,13 @@ static int measure(struct bench *b, const struct opts *o, struct results *r)
 	return failed ? CLI_FAILED : CLI_OK;
 }
 
+static uint64_t need_bytes(const struct bench *b)
+{
+	uint64_t fio = fio_need_bytes(b), ceph = ceph_need_bytes(b);
+
+	return (fio > ceph ? fio : ceph) + 2 * GIB;
+}
+
 static int run(struct bench *b, const struct opts *o)
 {
 	const char *base = getenv("LSVD_BENCH_DIR");
@@ -255,9 +264,10 @@ static int run(struct bench *b, const struct opts *o)
 	snprintf(own, sizeof(own), "%s/bench-data", b->o);
 	rc = r ? check_before(o, &e) : -ENOMEM;
 	if (!rc)
-		rc = workdir_make(base && *base ? base : own, fio_need_bytes(b) + 2 * GIB, b->dir,
+		rc = workdir_make(base && *base ? base : own, need_bytes(b), b->dir,
 			sizeof(b->dir), &e);
 	rc = rc ? cli_fail("%s", err_text(&e, rc)) : measure(b, o, r);
+	cluster_stop();
 	workdir_remove();
 	results_free(r);
 	return rc;
@@ -326,5 +336,7 @@ int main(int argc, char **argv)
 		return driver_main(argc - 1, argv + 1);
 	if (argc > 1 && !strcmp(argv[1], "boot"))
 		return boot_main(argc - 1, argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "drain"))
+		return drain_main(argc - 1, (const char *const *)argv + 1);
 	return bench_main(argc, argv);
 }
