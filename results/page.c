@@ -393,8 +393,8 @@ static void cluster(FILE *f, const struct results *r)
 	      "on "
 	      "the disk under test. LSVD with a file pool on <code>rados:rbd</code>, fio's rbd "
 	      "engine without a cache on the same pool, and LSVD by S3 on the cluster's radosgw, "
-	      "in turns; images written in full before, with objects of 16 MiB (the default is 8) "
-	      "and garbage collection. Latency is completion latency in "
+	      "in turns; images written in full before, with the default settings "
+	      "(but 16 KiB fetched a read where there is no cache). Latency is from call to completion, in "
 	      "µs.</p>\n",
 		f);
 	if (!cluster_measured(r)) {

@@ -9,9 +9,7 @@
  * the one before; what it did and the CPU it took is counted up to then, and LSVD's image has been
  * closed, so all that was dirty is in the cluster.
  *
- * Objects are of 16 MiB, twice the default: the more a request carries, the less it costs an OSD.
- * Reads without a cache fetch 16 KiB, the least; with one, the default's 64.
- * The drain is measured with the default, as store-bench is.
+ * All settings are the defaults, but that reads without a cache fetch 16 KiB, the least, instead of 64.
  *
  * Three rounds at most, and one of the drain by S3: a cluster takes its time.
  */
@@ -88,7 +86,7 @@ static struct fio_run run_of(enum place at, const struct work *w)
 		.region_bytes = region_mib(w) * MIB,
 		.pool_bytes = at == RBD ? 0 : POOL_MIB * MIB,
 		.runtime_s = w->runtime_s,
-		.set = at == RBD ? NULL : "object.size=16M",
+		.set = NULL,
 		.stats = true,
 		.cells = &w->cell,
 		.n = 1};
@@ -96,7 +94,7 @@ static struct fio_run run_of(enum place at, const struct work *w)
 	if (at != RBD && w->kind == READS_COLD) {
 		r.pool = "file:pool-cold";
 		r.pool_bytes = COLD_POOL_MIB * MIB;
-		r.set = "object.size=16M,cache.enabled=false,cache.chunk=16K";
+		r.set = "cache.enabled=false,cache.chunk=16K";
 	}
 	return r;
 }
