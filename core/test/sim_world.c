@@ -417,6 +417,9 @@ void world_shutdown(struct world *w)
 	if (w->ctx)
 		lsvd_ctx_close(w->ctx);
 	w->blocking = was;
+	/* Closing flushes, and may have dropped a leg that is ill: one may know of it, one not. */
+	if ((w->leg_dead || w->sick >= 0) && world_legs_here(w) > 1)
+		w->cut_open = true;
 	forget_images(w);
 	power_off(w);
 }

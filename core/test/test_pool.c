@@ -9,6 +9,12 @@
 
 static const uint8_t alice[16] = "alice", bob[16] = "bob", nobody[16];
 
+static void tear_down(struct penv *v)
+{
+	penv_close(v);
+	penv_fini(v);
+}
+
 static void *block_buf(uint32_t blocks)
 {
 	void *p = NULL;
@@ -118,8 +124,7 @@ TEST(a_blank_device_is_formatted)
 	assert_int_equal(pool_segment_blocks(v.pool), 64);
 	assert_int_equal(pool_legs(v.pool), 1);
 	assert_false(pool_is_volatile(v.pool));
-	penv_close(&v);
-	penv_fini(&v);
+	tear_down(&v);
 }
 
 TEST(large_segments_shrink_to_fit_the_device)
@@ -131,8 +136,7 @@ TEST(large_segments_shrink_to_fit_the_device)
 	penv_open(&v);
 	assert_int_equal(pool_segment_blocks(v.pool), 2 * ENV_MIB / POOL_BLOCK);
 	assert_int_equal(pool_segments(v.pool), 19);
-	penv_close(&v);
-	penv_fini(&v);
+	tear_down(&v);
 }
 
 TEST(owners_are_found_again)
@@ -171,8 +175,7 @@ TEST(owners_are_found_again)
 	/* Allocation numbers go on rising. */
 	a = must_take(&v, SEGMENT_JOURNAL, bob);
 	assert_true(a->alloc > pool_segment(v.pool, ib)->alloc);
-	penv_close(&v);
-	penv_fini(&v);
+	tear_down(&v);
 }
 
 static int reopen_status(struct penv *v, const char *says)
@@ -303,8 +306,7 @@ TEST(what_is_written_is_read)
 	while (must_take(&v, SEGMENT_JOURNAL, bob) != s)
 		;
 	assert_int_equal(read_stamp(&v, s, 1, 1, 1), -EBADMSG);
-	penv_close(&v);
-	penv_fini(&v);
+	tear_down(&v);
 }
 
 TEST(bit_rot_is_read_from_the_other_leg)
@@ -351,8 +353,7 @@ TEST(a_leg_that_is_needed_fails_writes_not_reads)
 	assert_int_equal(write_stamp(&v, s, 5, 4, 5), -EIO); /* I1 */
 	sim_disk_model(v.disk[1])->error_per_million = 1000000;
 	assert_int_equal(read_stamp(&v, s, 1, 4, 5), -EIO);
-	penv_close(&v);
-	penv_fini(&v);
+	tear_down(&v);
 }
 
 /* ---- legs ---- */
@@ -435,8 +436,7 @@ TEST(a_leg_that_another_stood_in_for_was_away)
 		peek_block(&v, 1, s, blk, b);
 		assert_memory_equal(a, b, POOL_BLOCK);
 	}
-	penv_close(&v);
-	penv_fini(&v);
+	tear_down(&v);
 }
 
 TEST(a_leg_that_was_away_gets_the_journals)
@@ -504,8 +504,7 @@ TEST(a_blank_second_leg_joins)
 	s = pool_segment(v.pool, i);
 	assert_int_equal(s->role, SEGMENT_JOURNAL);
 	assert_memory_equal(s->owner, alice, 16);
-	penv_close(&v);
-	penv_fini(&v);
+	tear_down(&v);
 }
 
 TEST(legs_of_different_pools_are_refused)
@@ -563,8 +562,7 @@ TEST(legs_in_the_other_order_lose_only_the_cache)
 	penv_open(&v);
 	assert_int_equal(pool_segment(v.pool, i)->role, SEGMENT_JOURNAL);
 	assert_int_equal(pool_free_segments(v.pool), pool_segments(v.pool) - 1);
-	penv_close(&v);
-	penv_fini(&v);
+	tear_down(&v);
 }
 
 TEST(a_segment_header_is_mended_from_the_other_leg)
@@ -702,8 +700,7 @@ TEST(a_full_pool_takes_from_who_has_most)
 	pool_remove_client(v.pool, &miser.client);
 	pool_remove_client(v.pool, &few.client);
 	pool_remove_client(v.pool, &many.client);
-	penv_close(&v);
-	penv_fini(&v);
+	tear_down(&v);
 }
 
 TEST(waiters_are_woken_later_and_once)
@@ -734,8 +731,7 @@ TEST(waiters_are_woken_later_and_once)
 		;
 	assert_int_equal(a.woken, 1);
 	assert_int_equal(b.woken, 2);
-	penv_close(&v);
-	penv_fini(&v);
+	tear_down(&v);
 }
 
 /* The end of a read is when a pinned segment can go. */
@@ -754,8 +750,7 @@ TEST(the_last_pin_wakes_waiters)
 	while (loop_poll(v.loop, LOOP_FOREVER))
 		;
 	assert_int_equal(w.woken, 1);
-	penv_close(&v);
-	penv_fini(&v);
+	tear_down(&v);
 }
 
 /* A free header on its way must not land on the next owner's. */
@@ -781,8 +776,7 @@ TEST(nobody_takes_a_segment_whose_free_header_is_on_its_way)
 	penv_close(&v);
 	penv_open(&v);
 	assert_memory_equal(pool_segment(v.pool, i)->owner, bob, 16);
-	penv_close(&v);
-	penv_fini(&v);
+	tear_down(&v);
 }
 
 TEST(what_was_given_durably_is_free_after_a_restart)
@@ -801,6 +795,5 @@ TEST(what_was_given_durably_is_free_after_a_restart)
 	penv_close(&v);
 	penv_open(&v);
 	assert_int_equal(pool_free_segments(v.pool), pool_segments(v.pool) - 1);
-	penv_close(&v);
-	penv_fini(&v);
+	tear_down(&v);
 }
