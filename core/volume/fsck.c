@@ -35,7 +35,7 @@ const char *fsck_code_name(enum fsck_code c)
 {
 	static const char *const names[FSCK_CODES] = {"unclean", "pending", "missing", "unreadable",
 		"size", "checksum", "structure", "version", "epoch", "table", "map", "live",
-		"unexpected", "orphan", "stray", "snapshot", "base"};
+		"orphan", "stray", "snapshot", "base"};
 
 	return names[c];
 }

@@ -41,7 +41,6 @@ enum fsck_code {
 	FSCK_TABLE,	 /* an object is not what the object table says */
 	FSCK_MAP,	 /* an extent points where no data of it is, or beyond the image */
 	FSCK_LIVE,	 /* the recorded count of live sectors is wrong */
-	FSCK_UNEXPECTED, /* an object goes on where a clean close ended */
 	FSCK_ORPHAN,	 /* an object that nobody needs */
 	FSCK_STRAY,	 /* not something an image has */
 	FSCK_SNAPSHOT,	 /* a snapshot is not what it should be, or not safe */

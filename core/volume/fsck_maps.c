@@ -740,10 +740,6 @@ static int take_next(struct fsck *f, uint64_t *seq)
 		*seq = take_hole(f, name, epoch, *seq);
 		return 0;
 	}
-	if (f->r->clean && !f->r->objects_after)
-		fsck_find(f, FSCK_ERROR, FSCK_UNEXPECTED, name, 0,
-			"the image was closed cleanly before it, but the next opening will take it "
-			"for a part");
 	f->applied_seq = *seq;
 	f->r->objects_after++;
 	if (rc == 0) {
@@ -759,7 +755,8 @@ static int take_next(struct fsck *f, uint64_t *seq)
 
 int fsck_load_objects_after(struct fsck *f)
 {
-	uint64_t seq = f->object_seq + 1;
+	/* Closed in order, it ends with its checkpoint: what goes on there is an orphan. */
+	uint64_t seq = f->r->clean ? 0 : f->object_seq + 1;
 	int rc = 0;
 
 	while (rc == 0 && seq) {
