@@ -37,7 +37,7 @@ struct sizes {
 
 static struct sizes sizes_of(const struct bench *b)
 {
-	return b->quick ? (struct sizes){512 * MIB, 1536 * MIB, 512 * MIB, 2 * GIB, 0.8, 0, 15}
+	return b->quick ? (struct sizes){512 * MIB, 1536 * MIB, 384 * MIB, 2 * GIB, 0.7, 0, 15}
 			: (struct sizes){1 * GIB, 3 * GIB, 1 * GIB, 4 * GIB, 4, 0.5, 60};
 }
 
@@ -565,7 +565,7 @@ void fio_parts(struct bench *b)
 		add_sweep(b, i, n);
 	}
 	for (size_t i = 0; i < COUNT(depths); i++) {
-		struct part *p = plan_add(b, b->rounds * (b->quick ? 12.0 : 24.0), run_sustained,
+		struct part *p = plan_add(b, b->rounds * (b->quick ? 10.0 : 24.0), run_sustained,
 			"fio.randwrite.4k.qd%u.sustained", depths[i]);
 
 		if (p)
