@@ -374,11 +374,25 @@ static int enter(struct rados_conn *c, struct rados_conn **out, struct err *e)
 	return rc;
 }
 
+/* The threads of a connection are not in a process that was forked: it makes its own. */
+static void forget_inherited(void)
+{
+	conns = NULL;
+	pthread_mutex_init(&mutex, NULL);
+}
+
+static void watch_forks(void)
+{
+	(void)pthread_atfork(NULL, NULL, forget_inherited);
+}
+
 int rados_conn_get(const struct config *cfg, struct rados_conn **out, struct err *e)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct rados_conn *c = conn_new();
 	int rc;
 
+	pthread_once(&once, watch_forks);
 	if (!c)
 		return err_set(e, -ENOMEM, "rados: out of memory");
 	snprintf(c->conf, sizeof(c->conf), "%s", cfg->rados_conf);
@@ -420,12 +434,11 @@ void rados_conn_put(struct rados_conn *c)
 	bool last;
 
 	pthread_mutex_lock(&mutex);
-	last = --c->users == 0;
-	if (last) {
-		while (*p != c)
-			p = &(*p)->next;
+	while (*p && *p != c)
+		p = &(*p)->next;
+	last = *p && --c->users == 0; /* not there: inherited */
+	if (last)
 		*p = c->next;
-	}
 	pthread_mutex_unlock(&mutex);
 	if (last)
 		conn_free(c);

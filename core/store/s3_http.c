@@ -684,10 +684,26 @@ static int start(struct err *e)
 	return 0;
 }
 
+/* The thread is not in a process that was forked: it starts its own. */
+static void forget_inherited(void)
+{
+	memset(&net, 0, sizeof(net));
+	pthread_mutex_init(&net.mutex, NULL);
+	pthread_mutex_init(&net.calling, NULL);
+	pthread_mutex_init(&net.opening, NULL);
+}
+
+static void watch_forks(void)
+{
+	(void)pthread_atfork(NULL, NULL, forget_inherited);
+}
+
 int http_open(unsigned connections, struct err *e)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int rc = 0;
 
+	pthread_once(&once, watch_forks);
 	pthread_mutex_lock(&net.opening);
 	if (!net.users)
 		rc = start(e);
@@ -707,8 +723,7 @@ void http_close(void)
 	pthread_mutex_lock(&net.calling);
 	pthread_mutex_unlock(&net.calling);
 	pthread_mutex_lock(&net.opening);
-	assert(net.users);
-	if (--net.users == 0) {
+	if (net.users && --net.users == 0) { /* none: inherited */
 		pthread_mutex_lock(&net.mutex);
 		net.stop = true;
 		pthread_mutex_unlock(&net.mutex);

@@ -191,7 +191,7 @@ static void check_prefix(struct image_env *e, uint32_t least)
 	}
 	assert_true(newest >= least && newest < OURS);
 	for (uint32_t b = 0; b < RING; b++) {
-		uint32_t v = newest - (newest - b) % RING;
+		uint32_t ago = (newest - b) % RING, v = ago < newest ? newest - ago : 0;
 
 		for (uint64_t s = 0; s < BLOCK; s++)
 			if (!model_is(buf + ((uint64_t)b * BLOCK + s) * 512,
