@@ -174,6 +174,7 @@ TEST(a_leg_that_fails_is_dropped_and_comes_back)
 		struct segment *s;
 		struct err e = {""};
 		uint64_t before;
+		uint32_t index;
 		struct penv v;
 
 		start(&v, 2, "all");
@@ -202,10 +203,11 @@ TEST(a_leg_that_fails_is_dropped_and_comes_back)
 		assert_int_equal(h.members, 3);
 		assert_int_equal(put(&v, s, 25, 8), 0);
 		assert_same_segment(&v, s, 0, 1);
+		index = s->index;
 		penv_close(&v);
 		/* It leads alone. */
 		assert_int_equal(penv_open_legs(&v, leg, 1, &e), 0);
-		assert_int_equal(pool_segment(v.pool, s->index)->role, SEGMENT_JOURNAL);
+		assert_int_equal(pool_segment(v.pool, index)->role, SEGMENT_JOURNAL);
 		stop(&v);
 	}
 }
