@@ -186,7 +186,7 @@ image_is_stolen() {
 
 bench_cleans_up() {
 	[ "$(keys bench/)" = 0 ] && ok store-bench s3:bkt/bench --size 1M --seconds 0.5 --json && has '"p999_us"' && has '"put"' && empty bench/ || return
-	timeout -s INT 2 "$lsvd" store-bench s3:bkt/bench --size 1M --seconds 30 > "$out" 2>&1
+	timeout --foreground -s INT 2 "$lsvd" store-bench s3:bkt/bench --size 1M --seconds 30 > "$out" 2>&1
 	has interrupted && empty bench/
 }
 

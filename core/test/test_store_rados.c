@@ -56,12 +56,13 @@ static struct loop *new_loop(void)
 
 TEST(stores_share_a_connection_and_the_last_ends_it)
 {
+	const char *p = pool(); /* it may skip: before anything is allocated */
 	char url[300];
 	struct loop *l = new_loop();
 	struct store *a, *b;
 	int before, one;
 
-	snprintf(url, sizeof(url), "rados:%s/share", pool());
+	snprintf(url, sizeof(url), "rados:%s/share", p);
 	a = util_open(l, url, 0); /* some threads of librados, once begun, stay */
 	store_close(a);
 	before = threads();
@@ -113,13 +114,14 @@ static void use_image(struct lsvd_ctx *ctx, const char *url)
 
 TEST(a_callers_ioctx_is_used)
 {
+	const char *p = pool();
 	struct lsvd_config *cfg = lsvd_config_defaults();
 	struct lsvd_ctx *ctx;
 	char url[300], image[320];
 	rados_t cluster;
 	rados_ioctx_t io;
 
-	snprintf(url, sizeof(url), "rados:%s/callers", pool());
+	snprintf(url, sizeof(url), "rados:%s/callers", p);
 	snprintf(image, sizeof(image), "%s/vm", url);
 	io = connect_ourselves(&cluster, "callers");
 	/* no other connection can be made with this */
