@@ -83,14 +83,14 @@ optional:
 check_deps = for p in liburing jansson libisal; do ! command -v pkg-config >/dev/null || pkg-config --exists $$p || \
   { echo "make: no development files of $$p; run: ci/setup build" >&2; exit 1; }; done
 
-# What the compiler is called with; objects are built again when it changes.
+# What the compiler is called with; objects are built again when it changes.  Two makes may look at the same time.
 $(O)/.flags: FORCE
 	@command -v $(firstword $(CC)) >/dev/null || { echo "make: no compiler '$(CC)'; run: ci/setup build" >&2; exit 1; }
 	@mkdir -p $(@D)
-	@echo '$(CC) $(ALL_CFLAGS)' > $@.new; cmp -s $@.new $@ || { $(check_deps); cp $@.new $@; }
+	@echo '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || { $(check_deps); echo '$(CC) $(ALL_CFLAGS)' > $@; }
 $(O)/.version: FORCE
 	@mkdir -p $(@D)
-	@echo '$(VERSION)' > $@.new; cmp -s $@.new $@ || cp $@.new $@
+	@echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' > $@
 
 $(O)/%.o: %.c $(O)/.flags
 	@mkdir -p $(@D)
@@ -147,7 +147,7 @@ fio-headers:  ## fetch the headers of the installed fio, once
 $(engine_dir)/.flags: FORCE
 	@mkdir -p $(@D)
 	@echo $(FIO_INC) > $(engine_dir)/.inc
-	@echo '$(CC) $(engine_cflags)' > $@.new; cmp -s $@.new $@ || cp $@.new $@
+	@echo '$(CC) $(engine_cflags)' | cmp -s - $@ || echo '$(CC) $(engine_cflags)' > $@
 $(engine_dir)/lsvd.o: fio-engine/lsvd.c $(engine_dir)/.flags
 	$(call note,CC)
 	$(Q)$(CC) $(engine_cflags) -c -o $@ $<
@@ -219,6 +219,11 @@ ubsan:  ## quick tests under the undefined behaviour sanitizer
 	@$(MAKE) --no-print-directory $(jobs) O=$(O)-ubsan CFLAGS='-O1 -g' SAN='-fsanitize=undefined -fno-sanitize-recover=all' WERROR= unit
 	@ci/check $(O)-ubsan
 
+sanitizers:  ## quick tests under the address, leak and undefined behaviour sanitizers at once
+	@$(MAKE) --no-print-directory $(jobs) O=$(O)-san CFLAGS='-O1 -g -fno-omit-frame-pointer' \
+	  SAN='-fsanitize=address,undefined -fno-sanitize-recover=undefined' WARN=-w unit
+	@ci/check $(O)-san
+
 tsan:  ## quick tests under the thread sanitizer
 	@$(MAKE) --no-print-directory $(jobs) O=$(O)-tsan CFLAGS='-O1 -g' SAN=-fsanitize=thread WARN=-w unit
 	@ci/check $(O)-tsan 1
@@ -284,12 +289,12 @@ uninstall:  ## remove what install put there
 	@rmdir $(DESTDIR)$(FIODIR) $(DESTDIR)$(ENGINEDIR) 2>/dev/null || true
 
 clean:  ## remove what was built
-	rm -rf $(O) $(O)-asan $(O)-ubsan $(O)-tsan $(O)-fuzz $(O)-mutants
+	rm -rf $(O) $(O)-asan $(O)-ubsan $(O)-san $(O)-tsan $(O)-fuzz $(O)-mutants
 
 help:  ## this list
 	@echo "make [TARGET] [O=build] [PREFIX=/usr/local] [DESTDIR=] [CI=1: warnings are errors] [V=1: show commands]"
 	@grep -hE '^[a-z_-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## */\t/' | sort | expand -t 16
 
-.PHONY: all engine optional fio-headers unit bench-micro fuzzers check test bench asan ubsan tsan mutants soak fuzz lint-includes lint fmt setup \
+.PHONY: all engine optional fio-headers unit bench-micro fuzzers check test bench asan ubsan sanitizers tsan mutants soak fuzz lint-includes lint fmt setup \
         install uninstall clean help FORCE
 -include $(shell [ ! -d $(O) ] || find $(O) -name '*.d')
