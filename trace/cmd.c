@@ -25,7 +25,7 @@ CLI_COMMAND(trace, "look at, convert, replay block traces", run_trace)
 
 int cmd_load(const char *path, const char *file, struct trace *t)
 {
-	struct trace_load_options opt = {.file = file};
+	struct trace_import_options opt = {.volume = file};
 	struct err e = {0};
 	const struct trace_counts *c = &t->counts;
 

@@ -2,8 +2,7 @@
 /* cmd_convert.c - `lsvd trace dump`, `export` and `import`. */
 #include "cli/cli.h"
 #include "trace/cmd.h"
-#include "trace/file.h"
-#include "trace/text.h"
+#include "trace/export.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -108,17 +107,21 @@ int cmd_trace_dump(int argc, char **argv)
 
 /* ---- export ---- */
 
-static int export_to(FILE *f, const struct args *a, const struct trace *t)
+static int export_to(const char *path, const struct args *a, const struct trace *t, struct err *e)
 {
-	enum trace_text kind =
-		a->format && !strcmp(a->format, "iolog") ? TRACE_TEXT_IOLOG : TRACE_TEXT_CSV;
-	const char *file = a->file ? a->file : "image";
+	struct trace_export_options opt = {.format = a->format ? a->format : "csv", .device = a->file};
+	struct trace_header h = t->header;
+	struct trace_export *x;
+	int rc;
 
-	trace_text_head(f, kind, file);
-	for (size_t i = 0; i < t->n; i++)
-		trace_text_line(f, kind, file, &t->records[i]);
-	trace_text_tail(f, kind, file, t->n ? t->records[t->n - 1].submit_ns : 0);
-	return fflush(f) != 0 || ferror(f) ? -errno : 0;
+	if (a->size_bytes)
+		h.size_bytes = a->size_bytes;
+	if (a->comment)
+		snprintf(h.comment, sizeof(h.comment), "%s", a->comment);
+	rc = trace_export_open(path, &opt, &h, &x, e);
+	for (size_t i = 0; i < t->n && rc == 0; i++)
+		rc = trace_export_add(x, &t->records[i], e);
+	return rc < 0 ? rc : trace_export_close(x, t->counts.dropped + t->counts.skipped_records, e);
 }
 
 int cmd_trace_export(int argc, char **argv)
@@ -139,8 +142,8 @@ int cmd_trace_export(int argc, char **argv)
 		       "boot.iolog\n"
 		       "  fio --name=boot --ioengine=io_uring --read_iolog=boot.iolog"};
 	struct args a = {0};
+	struct err e = {0};
 	struct trace t;
-	FILE *f = stdout;
 	int rc;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &a);
@@ -151,40 +154,13 @@ int cmd_trace_export(int argc, char **argv)
 	rc = cmd_load(a.path[0], NULL, &t);
 	if (rc != CLI_OK)
 		return rc;
-	if (a.path[1] && strcmp(a.path[1], "-"))
-		f = fopen(a.path[1], "w");
-	if (!f || export_to(f, &a, &t) < 0)
-		rc = cli_fail("'%s': %s", a.path[1] ? a.path[1] : "stdout", strerror(errno));
-	if (f && f != stdout)
-		fclose(f);
+	if (export_to(a.path[1] ? a.path[1] : "-", &a, &t, &e) < 0)
+		rc = cli_fail("trace export: %s", e.msg);
 	trace_free(&t);
 	return rc;
 }
 
 /* ---- import ---- */
-
-static int import_to(const char *path, const struct args *a, const struct trace *t, struct err *e)
-{
-	struct trace_header h = t->header;
-	struct trace_writer *w;
-	int rc;
-
-	memset(h.trace_uuid, 0, sizeof(h.trace_uuid)); /* it is a new trace */
-	if (a->size_bytes)
-		h.size_bytes = a->size_bytes;
-	if (a->comment)
-		snprintf(h.comment, sizeof(h.comment), "%s", a->comment);
-	rc = trace_writer_open(path, &h, &w, e);
-	if (rc < 0)
-		return rc;
-	for (size_t i = 0; i < t->n && rc == 0; i++)
-		rc = trace_writer_add(w, &t->records[i], e);
-	if (rc < 0) {
-		trace_writer_close(w, 0, NULL); /* the first error is the one to tell */
-		return rc;
-	}
-	return trace_writer_close(w, t->counts.dropped + t->counts.skipped_records, e);
-}
 
 int cmd_trace_import(int argc, char **argv)
 {
@@ -216,7 +192,8 @@ int cmd_trace_import(int argc, char **argv)
 	rc = cmd_load(a.path[0], a.file, &t);
 	if (rc != CLI_OK)
 		return rc;
-	if (import_to(a.path[1], &a, &t, &e) < 0)
+	a.format = "lsvd";
+	if (export_to(a.path[1], &a, &t, &e) < 0)
 		rc = cli_fail("trace import: %s", e.msg);
 	trace_free(&t);
 	return rc;
