@@ -39,6 +39,7 @@ void trace_export_cancel(struct trace_export *x)
 {
 	if (!x)
 		return;
+	x->out.failed = true;
 	if (x->format && x->format->end && (x->out.state || !x->format->out_bytes)) {
 		unlink_file(x);
 		if (x->format->end(&x->out, NULL) < 0)

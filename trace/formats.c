@@ -17,6 +17,7 @@ static const struct trace_format *const formats[] = {
 	&trace_format_tencent,
 	&trace_format_spc,
 	&trace_format_csv,
+	&trace_format_oracle,
 };
 enum { FORMATS = sizeof(formats) / sizeof(formats[0]) };
 

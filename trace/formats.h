@@ -52,6 +52,7 @@ struct trace_out {
 	const char *device;    /* iolog: the name of the device */
 	uint32_t block_bytes;  /* oracleGeneral: of an object; 0: each request is one */
 	uint64_t memory_bytes; /* oracleGeneral: what it may use for its table */
+	bool failed;	       /* end(): only free, the file is removed */
 	uint64_t dropped;      /* end(): requests that the source had lost */
 	uint64_t last_ns;      /* end(): when the last request was submitted */
 };

@@ -105,12 +105,26 @@ static void see(struct trace_import *im, const char *v, size_t n)
 	memcpy(im->seen[im->n_seen++], v, n);
 }
 
+static int no_such_volume(struct trace_import *im, struct err *e)
+{
+	char names[SEEN_MAX * 40] = "";
+
+	for (unsigned i = 0; i < im->n_seen; i++)
+		snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%.30s",
+			i ? ", " : "", im->seen[i]);
+	return err_set(e, -ENOENT, "'%s' has no request to volume '%s'; it has %s%s",
+		trace_input_name(im->in.input), im->volume, im->n_seen ? names : "no volumes",
+		im->n_seen == SEEN_MAX ? " ..." : "");
+}
+
 /* 1: taken; 0: left out. */
 static int of_volume(struct trace_import *im, struct err *e)
 {
 	const char *v = im->in.volume;
 	size_t n = im->in.volume_bytes;
 
+	if (!v && im->opt.volume)
+		return no_such_volume(im, e);
 	if (!v || im->opt.all_volumes)
 		return 1;
 	if (!im->begun && !im->opt.volume && n < VOLUME_MAX) {
@@ -128,18 +142,6 @@ static int of_volume(struct trace_import *im, struct err *e)
 		"%s:%" PRIu64 ": requests to '%s' and to '%.*s': choose one with --volume, "
 		"or import all with --split",
 		trace_input_name(im->in.input), im->in.at, im->volume, (int)n, v);
-}
-
-static int no_such_volume(struct trace_import *im, struct err *e)
-{
-	char names[SEEN_MAX * 40] = "";
-
-	for (unsigned i = 0; i < im->n_seen; i++)
-		snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%.30s",
-			i ? ", " : "", im->seen[i]);
-	return err_set(e, -ENOENT, "'%s' has no request to volume '%s'; it has %s%s",
-		trace_input_name(im->in.input), im->volume, im->n_seen ? names : "no volumes",
-		im->n_seen == SEEN_MAX ? " ..." : "");
 }
 
 /* ---- the requests ---- */
