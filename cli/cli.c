@@ -144,7 +144,10 @@ static void draw(struct cli_progress *p, uint64_t now)
 	const char *rate = cli_size(secs > 0 ? (uint64_t)((double)p->done / secs) : 0);
 	int percent = p->total ? (int)(100.0 * (double)p->done / (double)p->total) : 0;
 
-	if (p->tty) {
+	if (!p->total) {
+		fprintf(stderr, "%s%s: %s, %s/s%s", p->tty ? "\r" : "", p->what, cli_size(p->done), rate,
+			p->tty ? "     " : "\n");
+	} else if (p->tty) {
 		char bar[31] = "                              ";
 
 		memset(bar, '#', (size_t)(percent > 100 ? 100 : percent) * 30 / 100);
