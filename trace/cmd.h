@@ -11,6 +11,7 @@ int cmd_trace_info(int argc, char **argv);
 int cmd_trace_dump(int argc, char **argv);
 int cmd_trace_export(int argc, char **argv);
 int cmd_trace_import(int argc, char **argv);
+int cmd_trace_capture(int argc, char **argv);
 int cmd_trace_replay(int argc, char **argv);
 int cmd_trace_plot(int argc, char **argv);
 
