@@ -93,7 +93,7 @@ static bool early(const struct connection *c, enum tcp_dir d, bool has_ack, uint
 	const struct stream *other = &c->to[!d];
 	int32_t n = has_ack && other->begun ? ahead(ack, other->next) : 0;
 
-	return n > other->fin && n <= TCP_JUMP_BYTES;
+	return n > (other->fin ? 1 : 0) && n <= TCP_JUMP_BYTES; /* a FIN counts as a byte */
 }
 
 /* What was held back and has its turn now. */

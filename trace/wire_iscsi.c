@@ -392,11 +392,12 @@ static bool learn_slack(struct wire_half *h, uint64_t n)
 	return true;
 }
 
+/* No header is here.  Is one behind a digest? */
 static int not_here(struct wire_half *h, enum wire_dir d, const uint8_t *p, size_t n, bool cut)
 {
-	if (n < BHS + 8 && !cut)
-		return BHS + 8;
-	for (size_t at = 4; at <= 8 && at + BHS <= n; at += 4) {
+	for (size_t at = 4; at <= 8; at += 4) {
+		if (at + BHS > n)
+			return cut ? WIRE_BAD : (int)(at + BHS);
 		if (valid(d, p + at) && learn_slack(h, at)) {
 			h->drop = at;
 			return WIRE_AGAIN;
