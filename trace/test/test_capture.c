@@ -434,7 +434,7 @@ TEST(only_the_unit_asked_for)
 static enum packet_kind parse_as(int link, const uint8_t *head, size_t n, const uint8_t *ip,
 	size_t len, struct tcp_segment *g, bool *frag)
 {
-	uint8_t b[512];
+	static uint8_t b[512];
 
 	memcpy(b, head, n);
 	memcpy(b + n, ip, len);
