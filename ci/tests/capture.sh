@@ -284,6 +284,27 @@ block_device_by_the_kernel() {
 	[ "$(count block size_bytes)" = 67108864 ] && [ "$(count block lost_events)" = 0 ] || { cat "$tmp/block.json"; return 1; }
 }
 
+# The guest's events as blktrace would write them, a file for each processor, and what blkparse makes of these.
+events_as_blkparse_has_them() {
+	needs blkparse perl zcat || return 77
+	zcat trace/test/data/nvme.blk.gz | (cd "$tmp" && perl -e '
+		local $/; my $d = <STDIN>; my %f;
+		for (my $at = index($d, "\x07tae"); $at + 48 <= length $d; ) {
+			my $n = 48 + unpack("v", substr($d, $at + 46, 2)), my $cpu = unpack("V", substr($d, $at + 40, 4));
+			$f{$cpu} .= substr($d, $at, $n); $at += $n
+		}
+		for (0 .. 1) { open my $o, ">", "y.blktrace.$_"; print $o $f{$_} // "" }')
+	(cd "$tmp" && blkparse -i y > y.txt && blkparse -i y -q -O -d y.bin) > /dev/null 2>&1 || { echo "  blkparse failed"; return 1; }
+	tail -n +2 trace/test/data/nvme.csv | cut -d, -f1-3 | sed 's/^Z/W/' > "$tmp/want" # the tracer does not tell
+	in_any_order "$tmp/want"
+	local f
+	for f in y.txt y.bin y.blktrace.0 y.blktrace.1; do
+		"$lsvd" trace export "$tmp/$f" 2> /dev/null | tail -n +2 | cut -d, -f3-5 > "$tmp/is"
+		in_any_order "$tmp/is"
+		same "$f and what the guest asked" "$tmp/is" "$tmp/want" || return 1
+	done
+}
+
 it_ends_by_itself() {
 	needs nbdkit qemu-io && needs_live || return 77
 	"$lsvd" trace capture -i lo --nbd "$port" --stop-after 1 "$tmp/none.trace" > "$tmp/out" 2> /dev/null || return 1
@@ -321,7 +342,7 @@ errors_say_what_to_do() {
 }
 
 all='errors_say_what_to_do nbd_against_nbdkits_log nbd_from_a_file_of_tcpdump iscsi_against_tgtd nvme_from_a_recording
-	block_device_by_the_kernel it_ends_by_itself'
+	block_device_by_the_kernel events_as_blkparse_has_them it_ends_by_itself'
 for t in ${*:-$all}; do
 	began=$SECONDS
 	"$t"
