@@ -8,6 +8,8 @@
 
 static const struct cli_sub subs[] = {
 	{"info", "requests, bytes, unique blocks, stall time", cmd_trace_info},
+	{"analyse", "working set, reuse, miss-ratio curve, heat map", cmd_trace_analyse},
+	{"compare", "how alike two traces are", cmd_trace_compare},
 	{"dump", "every request, as text or JSON lines", cmd_trace_dump},
 	{"export", "write it as CSV, for fio or for libCacheSim", cmd_trace_export},
 	{"import", "make one of what others recorded", cmd_trace_import},
