@@ -13,6 +13,7 @@ static const struct cli_sub subs[] = {
 	{"dump", "every request, as text or JSON lines", cmd_trace_dump},
 	{"export", "write it as CSV, for fio or for libCacheSim", cmd_trace_export},
 	{"import", "make one of what others recorded", cmd_trace_import},
+	{"capture", "record from the network or the kernel", cmd_trace_capture},
 	{"replay", "submit its requests to an image", cmd_trace_replay},
 	{"plot", "draw offsets over time, sizes, reuse", cmd_trace_plot},
 	{NULL, NULL, NULL},
