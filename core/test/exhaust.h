@@ -20,8 +20,14 @@ enum { EXHAUST_OPS = 12, EXHAUST_BITS = 3 };
 uint64_t exhaust_scripts(unsigned length);
 void exhaust_name(uint64_t script, char out[64]);
 
-/* Run a script in all its states; how many.  nested: one of so many cuts is cut again in the
- * opening (1: all).  A state that is wrong ends the process. */
-uint64_t exhaust_run(uint64_t script, unsigned nested);
+struct exhaust_sum {
+	uint64_t scripts, cuts, states, distinct, cut_again, states_again, distinct_again;
+};
+
+/* All that is run between these, in any process, shares what it has seen. */
+void exhaust_begin(void);
+struct exhaust_sum exhaust_end(void);
+
+void exhaust_run(uint64_t script, unsigned config, unsigned nested);
 
 #endif

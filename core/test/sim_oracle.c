@@ -35,6 +35,24 @@ void oracle_fini(struct oracle *o)
 	free(o->first_piece);
 }
 
+static void *copy_of(const void *from, size_t n, size_t size)
+{
+	void *to = from ? must(malloc(n * size)) : NULL;
+
+	return to ? memcpy(to, from, n * size) : NULL;
+}
+
+void oracle_copy(struct oracle *o, const struct oracle *from)
+{
+	*o = *from;
+	o->base = copy_of(from->base, o->sectors, sizeof(uint32_t));
+	o->newest = copy_of(from->newest, o->sectors, sizeof(uint32_t));
+	o->seen = must(calloc(o->sectors, sizeof(uint32_t)));
+	o->now = must(calloc(o->sectors, sizeof(uint32_t)));
+	o->piece = copy_of(from->piece, o->cap, sizeof(*o->piece));
+	o->first_piece = copy_of(from->first_piece, o->stamps_cap, sizeof(uint32_t));
+}
+
 /* ---- sectors ---- */
 
 enum { NUMBER_BITS = 24 };

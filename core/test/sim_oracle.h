@@ -49,6 +49,7 @@ struct oracle {
 };
 
 void oracle_init(struct oracle *o, uint64_t salt, uint32_t tag, uint32_t sectors);
+void oracle_copy(struct oracle *o, const struct oracle *from);
 void oracle_fini(struct oracle *o);
 
 /* A write (zero: discard or zeroes) is about to be submitted; the first and last of its pieces. */

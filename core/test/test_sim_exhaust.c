@@ -16,14 +16,19 @@
 
 static void run_script(uint64_t number)
 {
-	runner_count(exhaust_run(number, (unsigned)runner_number("EXHAUST_NESTED", 400)));
+	exhaust_run(number, (unsigned)runner_number("EXHAUST_CONFIG", 0), (unsigned)runner_number("EXHAUST_NESTED", 400));
 }
 
 static void run_all(uint64_t first, uint64_t n, uint64_t step)
 {
-	runner_per_worker = 1;
+	struct exhaust_sum x;
+
+	runner_per_worker = 50;
 	runner_cpu_seconds = 3600;
+	exhaust_begin();
 	runner_run(run_script, first, n, step, "exhaust");
+	x = exhaust_end();
+	printf("%" PRIu64 " scripts, %" PRIu64 " cuts, %" PRIu64 " states, %" PRIu64 " distinct; %" PRIu64 " openings cut again, %" PRIu64 " states, %" PRIu64 " distinct\n", x.scripts, x.cuts, x.states, x.distinct, x.cut_again, x.states_again, x.distinct_again);
 }
 
 /* Is this a long run?  In `make check` only some are tried. */
@@ -35,7 +40,7 @@ static bool many(void)
 TEST(every_script_of_one_operation_exhausted)
 {
 	if (test_seed_given())
-		run_script(test_seed());
+		run_all(test_seed(), 1, 1);
 	else if (many())
 		run_all(0, exhaust_scripts(1), 1);
 	else
