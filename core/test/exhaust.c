@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { SIZE = 2304, LENGTH_MAX = 3, AFTER_EVENTS = 4000, MASKS_MAX = 8 };
+enum { SIZE = 2304, LENGTH_MAX = 3, AFTER_EVENTS = 4000, MASKS_MAX = 64 };
 
 enum op {
 	WRITE_512,
@@ -43,7 +43,7 @@ static struct world worlds[WORKLOAD_LEVELS];
 static struct plan_trail trail;
 static struct fingerprint moment[WORKLOAD_LEVELS]; /* at the last event */
 static uint64_t event[WORKLOAD_LEVELS];	      /* since the cuts began */
-static unsigned one_nested_of;
+static struct exhaust_how how;
 static char where[200];
 
 /* ---- scripts ---- */
@@ -155,8 +155,8 @@ struct seen {
 
 static struct all {
 	struct {
-		_Atomic uint64_t scripts, cuts, states, distinct, cut_again, states_again,
-			distinct_again;
+		_Atomic uint64_t scripts, cuts, states, distinct, openings, cuts_again,
+			states_again, distinct_again;
 	} n;
 	struct seen seen[1 << SEEN_BITS];
 } *all;
@@ -173,7 +173,8 @@ struct exhaust_sum exhaust_end(void)
 		.cuts = all->n.cuts,
 		.states = all->n.states,
 		.distinct = all->n.distinct,
-		.cut_again = all->n.cut_again,
+		.openings = all->n.openings,
+		.cuts_again = all->n.cuts_again,
 		.states_again = all->n.states_again,
 		.distinct_again = all->n.distinct_again};
 
@@ -237,8 +238,8 @@ static void examine(struct world *w, const struct fingerprint *d)
 	world_boot(w);
 	event[level] = 0;
 	moment[level] = world_moment(w);
-	if (level + 1 < WORKLOAD_LEVELS && d->b % one_nested_of == 0) {
-		all->n.cut_again++;
+	if (level + 1 < WORKLOAD_LEVELS && d->b % how.nested == 0) {
+		all->n.openings++;
 		world_each_event(w, cut_here);
 	}
 	for (unsigned i = 1; i < w->nvols; i++)
@@ -256,7 +257,8 @@ static unsigned choices(unsigned n, uint64_t kept[MASKS_MAX])
 {
 	unsigned k = 0;
 
-	if (n <= EXHAUST_BITS) {
+	assert(1u << how.bits <= MASKS_MAX);
+	if (n <= how.bits) {
 		for (uint64_t m = 0; m < 1ull << n; m++)
 			kept[k++] = m;
 		return k;
@@ -264,7 +266,7 @@ static unsigned choices(unsigned n, uint64_t kept[MASKS_MAX])
 	kept[k++] = 0;
 	kept[k++] = ~0ull;
 	/* Of the newest few, each alone, and all but each. */
-	for (unsigned i = n < 63 ? n : 63; i-- > 0 && k + 2 <= MASKS_MAX;) {
+	for (unsigned i = n < 63 ? n : 63; i-- > 0 && k + 2 <= 1u << how.bits;) {
 		kept[k++] = 1ull << i;
 		kept[k++] = ~(1ull << i);
 	}
@@ -306,6 +308,7 @@ static void cut_here(struct world *w)
 		all->n.cuts++;
 		all->n.states += n;
 	} else {
+		all->n.cuts_again++;
 		all->n.states_again += n;
 	}
 	/* The states are those of the event before. */
@@ -319,15 +322,15 @@ static void cut_here(struct world *w)
 
 /* ---- a script ---- */
 
-static void begin(uint64_t number, unsigned config)
+static void begin(uint64_t number)
 {
 	struct world *w = &worlds[0];
 	/* Few configurations, so that what differs is the script and the cut. */
-	struct plan p = {.seed = 40 + config, .without = ~0u};
+	struct plan p = {.seed = 40 + how.config, .without = ~0u};
 	char name[64];
 
 	exhaust_name(number, name);
-	snprintf(where, sizeof(where), "script %" PRIu64 " (%s), config %u", number, name, config);
+	snprintf(where, sizeof(where), "script %" PRIu64 " (%s), config %u", number, name, how.config);
 	workload_level(0);
 	workload_forget();
 	world_init(w, &p);
@@ -371,13 +374,18 @@ static void settle_down(struct world *w)
 		loop_poll(w->loop, LOOP_FOREVER);
 }
 
-void exhaust_run(uint64_t number, unsigned config, unsigned nested)
+unsigned exhaust_config(uint64_t number)
+{
+	return script_of(number).op[0] % EXHAUST_CONFIGS;
+}
+
+void exhaust_run(uint64_t number, const struct exhaust_how *h)
 {
 	struct world *w = &worlds[0];
 	struct script s = script_of(number);
 
-	one_nested_of = nested;
-	begin(number, config);
+	how = *h;
+	begin(number);
 	power_on(w);
 	prepare(&w->vol[0]);
 	for (unsigned i = 0; i < s.n; i++) {

@@ -523,13 +523,20 @@ bool workload_look(struct vol *v, struct lsvd_image *img, bool bad_ok)
 void workload_settle(struct vol *v, struct lsvd_image *img)
 {
 	uint64_t size = lsvd_image_size(img) / SECTOR;
+	uint32_t least = 0, most = UINT32_MAX;
 
 	workload_finish(v->w);
 	if (!workload_look(v, img, false))
 		world_fail(v->w, "%s: reads fail after the crash", v->name);
+	/* A roll-back changes all of it at once. */
+	if (v->rolling && size != v->size_sectors)
+		least = v->rolling;
+	else if (v->rolling && v->other_size != v->size_sectors)
+		most = v->rolling - 1;
 	v->size_sectors = size;
 	v->other_size = 0;
-	if (!oracle_settle(&v->o, (uint32_t)size))
+	v->rolling = 0;
+	if (!oracle_settle(&v->o, (uint32_t)size, least, most))
 		world_fail(v->w, "%s: after the crash %s", v->name, v->o.why);
 	v->marks = 0;
 	v->told = v->told < v->o.n ? v->told : v->o.n;

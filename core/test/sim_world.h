@@ -53,6 +53,7 @@ struct vol {
 	bool journal_lost; /* its journal, if it had one, is in no pool that we have */
 	struct oracle o;
 	uint64_t size_sectors, other_size; /* other: a resize may or may not have happened */
+	uint32_t rolling;		   /* ... it is a roll-back, and this its piece; 0 none */
 	uint32_t hot_lba, hot_len;
 	uint32_t told;		 /* pieces that a record in the journal says are durable */
 	struct mark mark[MARKS]; /* a ring */
