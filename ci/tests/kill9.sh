@@ -184,9 +184,9 @@ with_reorg() {
 	fi
 }
 
-mapfile -t tests < <("$O/test/test_kill9" -l | grep -v -x a_child_that_writes)
-lane writing notes a_child_that_writes
-lane busy notes "${tests[@]}"
+mapfile -t others < <("$O/test/test_kill9" -l | grep -v writes)
+lane writing notes writes
+lane busy notes "${others[@]}"
 lane fio with_fio
 lane reorg with_reorg
 wait

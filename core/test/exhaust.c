@@ -13,7 +13,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { SIZE = 2304, LENGTH_MAX = 3, AFTER_EVENTS = 4000, MASKS_MAX = 64 };
+enum { SIZE = 2304, LENGTH_MAX = 3, MASKS_MAX = 64 };
+
+static const uint64_t AFTER_NS = 20ull * 1000000000;
 
 enum op {
 	WRITE_512,
@@ -303,6 +305,8 @@ static void cut_here(struct world *w)
 	uint64_t kept[MASKS_MAX];
 
 	n = choices(sim_disk_undecided(w->disk[0]), kept);
+	if (how.uncut)
+		return;
 	event[level]++;
 	if (w == worlds) {
 		all->n.cuts++;
@@ -367,10 +371,12 @@ static void prepare(struct vol *v)
 	workload_one(v, LSVD_FLUSH, 0, 0, 0);
 }
 
-/* Until nothing more happens by itself. */
+/* Until nothing more happens by itself but what happens for ever. */
 static void settle_down(struct world *w)
 {
-	for (unsigned i = 0; i < AFTER_EVENTS && !loop_sim_idle(w->loop); i++)
+	uint64_t until = loop_now(w->loop) + AFTER_NS;
+
+	while (!loop_sim_idle(w->loop) && loop_now(w->loop) < until)
 		loop_poll(w->loop, LOOP_FOREVER);
 }
 
@@ -379,10 +385,11 @@ unsigned exhaust_config(uint64_t number)
 	return script_of(number).op[0] % EXHAUST_CONFIGS;
 }
 
-void exhaust_run(uint64_t number, const struct exhaust_how *h)
+struct fingerprint exhaust_run(uint64_t number, const struct exhaust_how *h)
 {
 	struct world *w = &worlds[0];
 	struct script s = script_of(number);
+	struct fingerprint end;
 
 	how = *h;
 	begin(number);
@@ -399,7 +406,10 @@ void exhaust_run(uint64_t number, const struct exhaust_how *h)
 	settle_down(w);
 	world_each_event(w, NULL);
 	all->n.scripts++;
+	end = world_moment(w);
+	sim_disk_fingerprint(w->disk[0], &end);
 	world_crash(w, false);
 	workload_forget();
 	world_fini(w);
+	return end;
 }

@@ -20,6 +20,9 @@
 #ifndef LSVD_TEST_EXHAUST_H
 #define LSVD_TEST_EXHAUST_H
 
+#include "sys/fingerprint.h"
+
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { EXHAUST_OPS = 12, EXHAUST_CONFIGS = 4 };
@@ -45,9 +48,11 @@ struct exhaust_how {
 	unsigned nested; /* one of so many states that differ is cut again in its opening; 1: all */
 	unsigned bits;
 	unsigned config;
+	bool uncut; /* only run it */
 };
 
-/* A state that is wrong ends the process. */
-void exhaust_run(uint64_t script, const struct exhaust_how *how);
+/* A state that is wrong ends the process.  Returns what the script itself came to, which looking into
+ * its crashes does not change. */
+struct fingerprint exhaust_run(uint64_t script, const struct exhaust_how *how);
 
 #endif

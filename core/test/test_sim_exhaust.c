@@ -98,6 +98,34 @@ TEST(scripts_have_names)
 	assert_int_equal(exhaust_scripts(3), 12 + 144 + 1728);
 }
 
+static struct fingerprint run_one(uint64_t script, bool uncut, struct exhaust_sum *sum)
+{
+	struct exhaust_how how = {
+		.nested = 1, .bits = 3, .config = exhaust_config(script), .uncut = uncut};
+	struct fingerprint end;
+
+	exhaust_begin();
+	end = exhaust_run(script, &how);
+	*sum = exhaust_end();
+	return end;
+}
+
+/* What a state becomes must depend on the state alone, and a run must not notice that it is looked
+ * into: else states could be passed over that are not the same. */
+TEST(looking_into_crashes_changes_nothing_and_is_repeatable)
+{
+	enum { CLONE_GC = EXHAUST_OPS + 7 * EXHAUST_OPS + 8 };
+	struct exhaust_sum a, b, none;
+	struct fingerprint cut = run_one(CLONE_GC, false, &a), again = run_one(CLONE_GC, false, &b),
+			   uncut = run_one(CLONE_GC, true, &none);
+
+	assert_memory_equal(&a, &b, sizeof(a));
+	assert_true(a.distinct > 0 && a.distinct_again > 0 && a.distinct < a.states);
+	assert_int_equal(none.states, 0);
+	assert_memory_equal(&cut, &again, sizeof(cut));
+	assert_memory_equal(&cut, &uncut, sizeof(cut));
+}
+
 /* What is left out is the cuts of the scripts that a script begins with: those must be run alike. */
 TEST(a_script_has_the_configuration_of_what_it_begins_with)
 {
