@@ -2,11 +2,14 @@
 /* cmd.c - `lsvd trace COMMAND`: dispatch, and what its commands share. */
 #include "trace/cmd.h"
 #include "cli/cli.h"
+#include "gateway/client.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
 static const struct cli_sub subs[] = {
+	{"start", "record what a gateway's clients do", cmd_trace_start},
+	{"stop", "end that", cmd_trace_stop},
 	{"info", "requests, bytes, unique blocks, stall time", cmd_trace_info},
 	{"dump", "every request, as text or JSON lines", cmd_trace_dump},
 	{"export", "write it as CSV or as a fio iolog", cmd_trace_export},

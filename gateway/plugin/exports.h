@@ -62,13 +62,12 @@ void gateway_init(struct gateway *gw);
 int export_add(struct gateway *gw, const char *name, const char *url,
 	const struct export_options *opt, struct export **out, char *why);
 
-/* No new connections; it goes, and its image is closed, with the last that it has.  -ENOENT; -EBUSY:
- * it has connections. */
+/* Close its image, when it is open, and forget it.  -ENOENT; -EBUSY: it has connections; or what the
+ * closing says, and then it is gone all the same. */
 int export_remove(struct gateway *gw, const char *name, char *why);
 
 /* Hold the export of this name, or (-ENOENT) say what there is.  export_put() what was got. */
 int export_get(struct gateway *gw, const char *name, struct export **out, char *why);
-/* Closes the image when nobody uses it any more and it is not kept. */
 void export_put(struct export *x);
 
 /* A connection: opens the image if it is not.  The export is held until export_detach(). */
