@@ -151,16 +151,16 @@ static const struct argp status_argp = {
 	.doc = "What a gateway serves, to how many, and what it records.\v"
 	       "example: lsvd gateway status --control /run/gw.control"};
 
-static void print_export(const json_t *x)
+static void print_export(json_t *x)
 {
 	const char *name, *image, *trace;
 	json_int_t connections;
 	int open, readonly;
 
-	if (json_unpack((json_t *)(uintptr_t)x, "{s:s,s:s,s:b,s:b,s:I,s:s?}", "export", &name, "image",
-		    &image, "open", &open, "readonly", &readonly, "connections", &connections,
-		    "trace", &trace) < 0)
+	if (json_unpack(x, "{s:s,s:s,s:b,s:b,s:I}", "export", &name, "image", &image, "open", &open,
+		    "readonly", &readonly, "connections", &connections) < 0)
 		return;
+	trace = json_string_value(json_object_get(x, "trace"));
 	printf("%-20s %-6s %s  %lld connection%s  %s%s%s\n", name, open ? "open" : "closed",
 		readonly ? "ro" : "rw", (long long)connections, connections == 1 ? "" : "s", image,
 		trace ? "  recorded to " : "", trace ? trace : "");

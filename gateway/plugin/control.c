@@ -148,6 +148,7 @@ static json_t *do_add(struct gateway *gw, json_t *request)
 	};
 	const char *name = text_of(request, "export"), *image = text_of(request, "image");
 	char why[LSVD_ERR_MAX] = "", ignored[LSVD_ERR_MAX];
+	struct lsvd_image_info info;
 	struct export *x;
 	int rc;
 
@@ -160,6 +161,8 @@ static json_t *do_add(struct gateway *gw, json_t *request)
 		return answer(rc, why);
 	if (json_is_true(json_object_get(request, "open")))
 		rc = export_keep(x, why);
+	else
+		rc = lsvd_image_stat(gw->ctx, x->url, &info, why);
 	export_put(x);
 	if (rc < 0)
 		(void)export_remove(gw, name, ignored);

@@ -261,6 +261,17 @@ static int start_trace(struct export *x, const char *path, char *why)
 	return rc;
 }
 
+/* What an earlier opening recorded is kept: this one goes to FILE.2, FILE.3 ... */
+static int trace_opening(struct export *x, char *why)
+{
+	char path[PATH_LEN];
+
+	if (++x->traced == 1)
+		return start_trace(x, x->opt.trace, why);
+	snprintf(path, sizeof(path), "%.1000s.%u", x->opt.trace, x->traced);
+	return start_trace(x, path, why);
+}
+
 /* x->lock is held. */
 static int open_image(struct export *x, bool readonly, char *why)
 {
@@ -280,7 +291,7 @@ static int open_image(struct export *x, bool readonly, char *why)
 	if (lsvd_image_info(x->img, &info) == 0 && info.taken_from[0])
 		say_error("%s is taken over from %s", x->url, info.taken_from);
 	if (x->opt.trace)
-		rc = start_trace(x, x->opt.trace, why);
+		rc = trace_opening(x, why);
 	if (rc < 0)
 		(void)close_image(x, NULL);
 	return rc;

@@ -27,7 +27,9 @@ struct export_options {
 	bool readonly;
 	bool keep_open; /* after the last connection */
 	bool no_journal, steal;
-	const char *trace;    /* file, "%n" in it is the export's name; NULL: none.  Interned */
+	/* File, "%n" in it is the export's name, for the first opening; FILE.2, FILE.3 ... for those
+	 * after it.  NULL: none.  Interned */
+	const char *trace;
 	const char *snapshot; /* the image as it was then, read only; NULL.  Interned */
 };
 
@@ -44,7 +46,8 @@ struct export {
 	struct lsvd_image *img; /* NULL: not open */
 	bool img_readonly;
 	unsigned connections;
-	char *tracing; /* the file being recorded to; NULL: none */
+	unsigned traced; /* openings recorded because of opt.trace */
+	char *tracing;	 /* the file being recorded to; NULL: none */
 };
 
 struct gateway {
