@@ -22,6 +22,8 @@ MANDIR     ?= $(PREFIX)/share/man
 FIODIR     ?= $(LIBDIR)/fio
 ENGINEDIR  := $(PREFIX)/lib/lsvd
 SYSLIBDIR  ?= /usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null)
+# NBDKITDIR: where nbdkit looks for plugins.
+NBDKITDIR  ?= $(shell pkg-config nbdkit --variable=plugindir 2>/dev/null)
 
 RELEASE := $(shell cat VERSION)
 COMMIT  := $(shell git -c safe.directory='*' describe --always --dirty 2>/dev/null)
@@ -163,11 +165,10 @@ ifeq ($(SAN),)
 plugin_so := $(O)/nbdkit-lsvd-plugin.so
 endif
 endif
-NBDKITDIR ?= $(shell pkg-config nbdkit --variable=plugindir 2>/dev/null)
 
 plugin: $(plugin_so)  ## build the nbdkit plugin
 ifeq ($(plugin_so),)
-	@$(if $(SAN),:,echo "note: no nbdkit-plugin.h (package nbdkit-plugin-dev); the nbdkit plugin, and with it lsvd map, are left out")
+	@$(if $(SAN),:,echo "note: no nbdkit-plugin.h (package nbdkit-plugin-dev); the nbdkit plugin is left out, and lsvd map does not work")
 endif
 
 $(O)/gateway/plugin/plugin.o: private ALL_CFLAGS += -DLSVD_VERSION='"$(VERSION)"'
@@ -294,13 +295,23 @@ ifneq ($(engine_so),)
 	if [ -w $$d ]; then echo "ln -sfn $(FIODIR)/fio-lsvd.so $$d/lsvd"; ln -sfn $(FIODIR)/fio-lsvd.so $$d/lsvd; \
 	else echo "note: $$d is not writable, so plain fio does not find the engine; use $(BINDIR)/fio-lsvd"; fi
 endif
+ifneq ($(plugin_so),)
+	install -d $(DESTDIR)$(ENGINEDIR)
+	install -m 755 $(plugin_so) $(DESTDIR)$(ENGINEDIR)/nbdkit-lsvd-plugin.so
+	@d=$(DESTDIR)$(NBDKITDIR); [ -z '$(DESTDIR)' ] || mkdir -p $$d; \
+	if [ -n '$(NBDKITDIR)' ] && [ -w $$d ]; then \
+	  echo "ln -sfn $(ENGINEDIR)/nbdkit-lsvd-plugin.so $$d/nbdkit-lsvd-plugin.so"; \
+	  ln -sfn $(ENGINEDIR)/nbdkit-lsvd-plugin.so $$d/nbdkit-lsvd-plugin.so; \
+	else echo "note: nbdkit's folder ($$d) is not writable, so it does not find 'lsvd'; use: nbdkit $(ENGINEDIR)/nbdkit-lsvd-plugin.so"; fi
+endif
 	@[ -n '$(DESTDIR)' ] || [ "$$(id -u)" != 0 ] || /sbin/ldconfig || true
 
 uninstall:  ## remove what install put there
 	rm -f $(addprefix $(DESTDIR),$(BINDIR)/lsvd $(BINDIR)/fio-lsvd $(INCLUDEDIR)/lsvd.h $(LIBDIR)/liblsvd.a $(LIBDIR)/liblsvd.so \
 	  $(LIBDIR)/liblsvd.so.$(SOMAJOR) $(LIBDIR)/liblsvd.so.$(RELEASE) $(LIBDIR)/pkgconfig/lsvd.pc $(FIODIR)/fio-lsvd.so \
-	  $(ENGINEDIR)/lsvd $(man_dest))
+	  $(ENGINEDIR)/lsvd $(ENGINEDIR)/nbdkit-lsvd-plugin.so $(man_dest))
 	@d=$(DESTDIR)$(SYSLIBDIR)/lsvd; [ "$$(readlink $$d)" != $(FIODIR)/fio-lsvd.so ] || { echo "rm -f $$d"; rm -f $$d; }
+	@p=$(DESTDIR)$(NBDKITDIR)/nbdkit-lsvd-plugin.so; [ "$$(readlink $$p)" != $(ENGINEDIR)/nbdkit-lsvd-plugin.so ] || { echo "rm -f $$p"; rm -f $$p; }
 	@rmdir $(DESTDIR)$(FIODIR) $(DESTDIR)$(ENGINEDIR) 2>/dev/null || true
 
 clean:  ## remove what was built

@@ -24,7 +24,7 @@ static int run_trace(int argc, char **argv)
 	return cli_dispatch("trace", subs, argc, argv);
 }
 
-CLI_COMMAND(trace, "look at, convert, replay block traces", run_trace)
+CLI_COMMAND(trace, "record, look at, convert, replay block traces", run_trace)
 
 int cmd_load(const char *path, const char *file, struct trace *t)
 {
