@@ -111,6 +111,26 @@ static json_t *remove_export(const struct server *s, const char *export, char *w
 	}
 }
 
+/* The device, and the state that tells of it.  The state is there first: who interrupts this leaves what
+ * `lsvd mapped` shows and `lsvd unmap` cleans up. */
+static int attach_device(const char *run, const struct attach_options *o, const char *socket,
+	struct mapping *m)
+{
+	int rc = mapping_save(run, m);
+
+	if (rc == CLI_OK && o->method) {
+		rc = device_attach(run, socket, m);
+		if (rc == CLI_OK) {
+			rc = mapping_save(run, m);
+			if (rc)
+				(void)device_detach(run, m, false);
+		}
+	}
+	if (rc)
+		mapping_forget(run, m);
+	return rc;
+}
+
 static int attach_new(const char *run, const struct attach_options *o, struct mapping *m,
 	struct server *s)
 {
@@ -121,15 +141,11 @@ static int attach_new(const char *run, const struct attach_options *o, struct ma
 		return rc;
 	m->server = s->n;
 	server_socket(s, socket);
+	/* The name is ours: an export of that name is what an interrupted attaching left. */
+	json_decref(remove_export(s, m->export, why));
 	rc = export_it(o, s, m);
 	if (rc == CLI_OK) {
-		if (o->method)
-			rc = device_attach(run, socket, m);
-		if (rc == CLI_OK) {
-			rc = mapping_save(run, m);
-			if (rc)
-				(void)device_detach(run, m, false);
-		}
+		rc = attach_device(run, o, socket, m);
 		if (rc)
 			json_decref(remove_export(s, m->export, why));
 	}
@@ -208,7 +224,7 @@ static int let_go(const char *run, const struct mapping *m, bool quiet)
 		reply = remove_export(&s, m->export, why);
 		if (!reply && strstr(why, "is in use"))
 			return cli_fail("%s is in use; end what is connected to it", m->image);
-		if (!reply)
+		if (!reply && !strstr(why, "there is no export"))
 			rc = cli_fail("%s", why);
 		json_decref(reply);
 	} else if (!quiet) {

@@ -212,18 +212,19 @@ static const struct argp mapped_argp = {
 	       "Exit code 1: something of it has died; `lsvd unmap` cleans up.\n"
 	       "example: lsvd mapped --json"};
 
-static void print_mapping(const char *run, const struct mapping *m, const char *trouble)
+static void print_mapping(const struct mapping *m, const char *trouble)
 {
 	char how[600];
 
-	printf("%-12s %-4s %-4s %s\n", m->device[0] ? m->device : "(QEMU)",
-		m->device[0] ? m->method : "nbd", m->readonly ? "ro" : "rw", m->image);
+	bool qemu = !strcmp(m->method, "none");
+
+	printf("%-12s %-4s %-4s %s\n", qemu ? "(QEMU)" : m->device[0] ? m->device : "(none)",
+		qemu ? "nbd" : m->method, m->readonly ? "ro" : "rw", m->image);
 	if (trouble[0])
 		printf("             %s; `lsvd unmap %s` cleans up\n", trouble,
 			m->device[0] ? m->device : m->image);
 	if (device_in_use(m, how, sizeof(how)))
 		printf("             %s\n", how);
-	(void)run;
 }
 
 static int run_mapped(int argc, char **argv)
@@ -248,7 +249,7 @@ static int run_mapped(int argc, char **argv)
 		if (json)
 			json_array_append_new(list, mapping_json(run, &m[i]));
 		else
-			print_mapping(run, &m[i], trouble);
+			print_mapping(&m[i], trouble);
 	}
 	if (json)
 		cli_print_json(list);

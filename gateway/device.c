@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOOK_MS = 20, SETTLE_MS = 10000, TRIES = 20, NBD_DEVICES = 64 };
+enum { LOOK_MS = 20, SETTLE_MS = 10000, TRIES = 20, NBD_DEVICES = 64, LOOP_DEVICES = 1024 };
 
 static void nap(void)
 {
@@ -217,8 +217,6 @@ static int attach_fuse_and_loop(const char *run_dir, const char *uri, struct map
 		if (rc)
 			(void)stop_fuse(run_dir, m, true);
 	}
-	if (rc)
-		mapping_forget(run_dir, m);
 	return rc;
 }
 
@@ -295,14 +293,12 @@ static bool sys_path(const struct mapping *m, const char *name, char out[128])
 	return access(out, F_OK) == 0;
 }
 
-/* The image's device is the one that it was. */
-static bool is_ours(const char *run_dir, const struct mapping *m)
+/* A loop device's file is the mapping's. */
+static bool has_our_file(const char *run_dir, const struct mapping *m)
 {
 	char file[STATE_PATH], path[128], text[STATE_PATH + 2] = "";
 	FILE *f;
 
-	if (!strcmp(m->method, "nbd"))
-		return sys_path(m, "pid", path);
 	if (!sys_path(m, "loop/backing_file", path))
 		return false;
 	f = fopen(path, "re");
@@ -315,6 +311,39 @@ static bool is_ours(const char *run_dir, const struct mapping *m)
 	mapping_path(run_dir, m->n, "disk", file);
 	/* The kernel puts " (deleted)" or the like behind it. */
 	return strncmp(text, file, strlen(file)) == 0;
+}
+
+/* The image's device is the one that it was. */
+static bool is_ours(const char *run_dir, const struct mapping *m)
+{
+	char path[128];
+
+	return strcmp(m->method, "nbd") ? has_our_file(run_dir, m) : sys_path(m, "pid", path);
+}
+
+/* What an interrupted `lsvd map` had not written down yet: the loop device, nbdfuse. */
+static struct mapping completed(const char *run_dir, const struct mapping *m)
+{
+	struct mapping found = *m;
+	char path[STATE_PATH];
+	int pid = 0;
+	FILE *f;
+
+	if (m->device[0] || strcmp(m->method, "loop") != 0)
+		return found;
+	for (unsigned i = 0; i < LOOP_DEVICES; i++) {
+		snprintf(found.device, sizeof(found.device), "/dev/loop%u", i);
+		if (has_our_file(run_dir, &found))
+			break;
+		found.device[0] = 0;
+	}
+	mapping_path(run_dir, m->n, "fuse.pid", path);
+	f = fopen(path, "re");
+	if (f && fscanf(f, "%d", &pid) == 1)
+		found.fuse = proc_of(pid);
+	if (f)
+		fclose(f);
+	return found;
 }
 
 static void mounted_at(const struct stat *st, char *where, size_t len)
@@ -360,7 +389,7 @@ bool device_in_use(const struct mapping *m, char *how, size_t len)
 const char *device_trouble(const char *run_dir, const struct mapping *m)
 {
 	if (!m->device[0])
-		return "";
+		return strcmp(m->method, "none") ? "attaching it was interrupted" : "";
 	if (!is_ours(run_dir, m))
 		return "the device is gone";
 	if (m->fuse.pid && !proc_alive(&m->fuse))
@@ -392,15 +421,17 @@ static int detach_loop(const char *run_dir, const struct mapping *m, bool dead)
 	return rc;
 }
 
-int device_detach(const char *run_dir, const struct mapping *m, bool dead)
+int device_detach(const char *run_dir, const struct mapping *known, bool dead)
 {
+	struct mapping m = completed(run_dir, known);
 	int rc = CLI_OK;
 
-	if (!m->device[0])
+	if (!strcmp(m.method, "none"))
 		return CLI_OK;
-	if (!strcmp(m->method, "nbd"))
-		return is_ours(run_dir, m) ? detach_nbd(run_dir, m) : CLI_OK;
-	if (is_ours(run_dir, m))
-		rc = detach_loop(run_dir, m, dead || !proc_alive(&m->fuse));
-	return rc ? rc : stop_fuse(run_dir, m, dead || !proc_alive(&m->fuse));
+	if (!strcmp(m.method, "nbd"))
+		return is_ours(run_dir, &m) ? detach_nbd(run_dir, &m) : CLI_OK;
+	dead |= !proc_alive(&m.fuse);
+	if (is_ours(run_dir, &m))
+		rc = detach_loop(run_dir, &m, dead);
+	return rc ? rc : stop_fuse(run_dir, &m, dead);
 }

@@ -196,8 +196,11 @@ static int find(const char *run, const char *pool, const json_t *args, struct se
 		bool same_pool, same_args;
 		json_t *j;
 
-		if (!server_load(run, n, s))
+		if (!server_load(run, n, s)) {
+			if (access(s->dir, F_OK) == 0)
+				forget(s); /* a start that was interrupted before there was a process */
 			continue;
+		}
 		if (!proc_alive(&s->proc)) {
 			if (server_unused(run, n))
 				forget(s);
@@ -220,13 +223,21 @@ static int find(const char *run, const char *pool, const json_t *args, struct se
 
 /* ---- starting ---- */
 
-static void exec_server(const struct server *s, char **args, unsigned n)
+/* What is known of it is written by itself, so that there is none that nobody knows of. */
+static void exec_server(const struct server *s, const json_t *known, char **args, unsigned n)
 {
 	char nbd[STATE_PATH], log[STATE_PATH], control[STATE_PATH + 16], plugin[PATH_MAX];
 	char *argv[ARGS];
 	unsigned k = 0;
+	struct proc me = proc_of(getpid());
+	json_t *j = json_deep_copy(known);
 	int fd;
 
+	json_object_set_new(j, "pid", json_integer(me.pid));
+	json_object_set_new(j, "started", json_integer((json_int_t)me.started));
+	in_dir(s, "server.json", log);
+	if (state_write(log, j))
+		_exit(127);
 	server_socket(s, nbd);
 	in_dir(s, "log", log);
 	snprintf(control, sizeof(control), "control=%.120s/control", s->dir);
@@ -258,7 +269,7 @@ static void nap(void)
 }
 
 /* As nobody's child: nbdkit asks the kernel to be ended with its parent, whatever its options say (1.32). */
-static pid_t spawn(const struct server *s, char **args, unsigned n)
+static pid_t spawn(const struct server *s, const json_t *known, char **args, unsigned n)
 {
 	int ends[2];
 	pid_t child, pid = -1;
@@ -272,7 +283,7 @@ static pid_t spawn(const struct server *s, char **args, unsigned n)
 		if (pid == 0) {
 			while (getppid() == child)
 				nap();
-			exec_server(s, args, n);
+			exec_server(s, known, args, n);
 		}
 		_exit(write(ends[1], &pid, sizeof(pid)) != sizeof(pid));
 	}
@@ -306,31 +317,20 @@ static int wait_for(const struct server *s)
 		why[0] ? why : "nbdkit ended without a word");
 }
 
-static int start(const struct server *at, const char *pool, char **args, unsigned n,
-	const json_t *args_as_json, struct server *out)
+static int start(const struct server *at, const json_t *known, char **args, unsigned n,
+	struct server *out)
 {
 	struct server s = *at;
-	char path[STATE_PATH];
-	json_t *j;
 	int rc;
 
 	if (mkdir(s.dir, 0700) < 0)
 		return cli_fail("make directory '%s': %s", s.dir, strerror(errno));
-	s.proc.pid = spawn(&s, args, n);
+	s.proc.pid = spawn(&s, known, args, n);
 	if (s.proc.pid < 0) {
 		rc = cli_fail("fork: %s", strerror(errno));
 	} else {
 		s.proc = proc_of(s.proc.pid);
 		rc = wait_for(&s);
-	}
-	if (rc == CLI_OK) {
-		j = json_pack("{s:i,s:I,s:s,s:O}", "pid", (int)s.proc.pid, "started",
-			(json_int_t)s.proc.started, "pool", pool, "options", args_as_json);
-		in_dir(&s, "server.json", path);
-		rc = state_write(path, j);
-		json_decref(j);
-		if (rc)
-			kill(s.proc.pid, SIGTERM);
 	}
 	if (rc)
 		forget(&s);
@@ -343,7 +343,7 @@ int server_get(const char *run, const struct cli_open *o, struct server *s)
 	char *args[CLI_OPEN_OPTIONS], *pool;
 	struct lsvd_config *cfg;
 	struct server at;
-	json_t *as_json;
+	json_t *known;
 	unsigned n;
 	int rc = cli_open_config(o, &cfg);
 
@@ -352,13 +352,16 @@ int server_get(const char *run, const struct cli_open *o, struct server *s)
 	pool = url_absolute(lsvd_config_get(cfg, NULL, "pool.path", NULL));
 	lsvd_config_free(cfg);
 	n = option_args(o, args);
-	as_json = args_json(args, n);
-	rc = pool && as_json ? find(run, pool, as_json, s) : cli_fail("out of memory");
-	if (rc == NONE) {
+	known = json_pack("{s:s,s:o}", "pool", pool ? pool : "", "options", args_json(args, n));
+	rc = known ? find(run, pool, json_object_get(known, "options"), s)
+		   : cli_fail("out of memory");
+	if (rc == CLI_OK) { /* an interrupted command may have left it while it started */
+		rc = wait_for(s);
+	} else if (rc == NONE) {
 		at = numbered(run, state_free_number(run, "server-%u"));
-		rc = start(&at, pool, args, n, as_json, s);
+		rc = start(&at, known, args, n, s);
 	}
-	json_decref(as_json);
+	json_decref(known);
 	free_args(args, n);
 	free(pool);
 	return rc;

@@ -195,14 +195,14 @@ int mapping_save(const char *run, const struct mapping *m)
 
 void mapping_forget(const char *run, const struct mapping *m)
 {
+	/* The record last: what is left of an interrupted forgetting is known. */
+	static const char *const suffixes[] = {"disk", "fuse.pid", "fuse.log", "nbd.log", "json"};
 	char path[STATE_PATH];
 
-	mapping_path(run, m->n, "disk", path);
-	unlink(path);
-	mapping_path(run, m->n, "fuse.pid", path);
-	unlink(path);
-	mapping_path(run, m->n, "json", path);
-	unlink(path);
+	for (unsigned i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		mapping_path(run, m->n, suffixes[i], path);
+		unlink(path);
+	}
 }
 
 static int mapping_load(const char *run, unsigned n, struct mapping *m)

@@ -112,6 +112,22 @@ fuse_killed() {
 	unmap "$dev" && nothing_left && ok "$lsvd" info "file:$work/store/vm" && has 'closed +cleanly'
 }
 
+# `lsvd map` is killed somewhere in the middle: what it left is seen, and cleaned up; or it is mapped, or nothing happened.
+interrupted() {
+	local i
+	image vm 64M && pool || return
+	for i in 5 20 40 60 80 120; do
+		(timeout -s KILL "$(printf '0.%03d' $i)" "$lsvd" map "file:$work/store/vm" "${options[@]}"; :) > /dev/null 2>&1
+		if [ -e "$LSVD_RUN_DIR/map-1.json" ]; then
+			"$lsvd" mapped > "$out" 2>&1
+			has 'store/vm' && ok "$lsvd" unmap "file:$work/store/vm" || return
+		else
+			map vm && unmap "$dev" || return
+		fi
+		nothing_left || return
+	done
+}
+
 # QEMU needs no root: the gateway is the user's own.
 ordinary_user() {
 	local as=(setpriv --reuid=65534 --regid=65534 --clear-groups env LSVD_RUN_DIR="$work/run" "$lsvd") u=file:$work/store/vm
@@ -145,7 +161,7 @@ qemu() {
 	unmap "file:$work/store/vm" && nothing_left
 }
 
-tests=(ext4 xfs killed fuse_killed several ordinary_user mistakes qemu)
+tests=(ext4 xfs killed fuse_killed interrupted several ordinary_user mistakes qemu)
 [ $# = 0 ] || tests=("$@")
 for t in "${tests[@]}"; do
 	work=$tmp/$t
