@@ -53,12 +53,12 @@ needs_fio() { [ -n "$engine_dir" ] || { reason="no fio, or no engine in $O/lsvd-
 # It takes the place of the shell: what runs in the background and is killed is fio.
 exec_fio() {
 	cd "$work" && LSVD_ENGINE_DIR=$engine_dir exec "$OLDPWD/fio-engine/fio-lsvd" --ioengine=lsvd --image=$vm --create=128m \
-		--pool="file:$work/pool" --set=cache.enabled=false,destage.age_ms=500 --thread --name=t --bs=16k --iodepth=16 "$@"
+		--pool="file:$work/pool" --set="cache.enabled=false,destage.age_ms=500${settings:+,$settings}" --thread --name=t --bs=16k --iodepth=16 "$@"
 }
 fio() { (exec_fio "$@") > "$out" 2>&1; }
 fio_in_background() { exec_fio "$@" > "$out" 2>&1 & background=$!; }
 # Some eight seconds of writing more than the pool can hold; then all of it is read back from the cluster.
-verify_in_background() { fio_in_background --rw=randwrite --size=96m --rate_iops=800 --verify=crc32c --verify_fatal=1; await_writer; }
+verify_in_background() { fio_in_background --rw=randwrite --size=96m --rate_iops=800 --verify=crc32c --verify_fatal=1 "$@"; await_writer; }
 await_writer() {
 	for _ in $(seq 200); do
 		rados -p rbd stat vm/.lock > /dev/null 2>&1 && { sleep 1.5; return; }
@@ -137,6 +137,15 @@ osd_stopped_for_ten_seconds() {
 	needs_fio || return
 	verify_in_background && ci/ceph signal "$cluster" osd.1 STOP && sleep 10 && ci/ceph signal "$cluster" osd.1 CONT && await_fio && nothing_left
 }
+# Longer than a request may take: what became of a PUT is not known then, it may still land; it is looked up, not assumed.
+outcomes_unknown() {
+	local settings=rados.timeout=5 i
+	needs_fio && verify_in_background --stats_json="$work/stats" || return
+	for i in 0 1 2; do ci/ceph signal "$cluster" osd.$i STOP; done
+	sleep 8
+	for i in 0 1 2; do ci/ceph signal "$cluster" osd.$i CONT; done
+	await_fio && cp "$work/stats" "$out" && has '"store_errors": [1-9]' && nothing_left
+}
 monitor_lost() {
 	needs_fio || return
 	verify_in_background && ci/ceph signal "$cluster" mon.a KILL && sleep 4 && ci/ceph start "$cluster" mon.a && await_fio && nothing_left
@@ -194,6 +203,25 @@ one_writer() {
 	O=$O ok ci/tests/takeover.sh rados:rbd > "$out" 2>&1 && has '^takeover: [1-9][0-9]* passed, 0 failed, 0 skipped$' && nothing_left
 }
 
+# The thief has the cluster shut the old writer out, which learns it whatever it does next; without the right to, nothing
+# is taken.
+robbed_and_shut_out() {
+	local rc=0 steal=(gc --pool "file:$work/pool2" --steal --no-journal --set rados.blocklist=true)
+	needs_fio || return
+	fio_in_background --rw=randwrite --bs=4k --size=128m --time_based --runtime=60 --rate_iops=500
+	await_writer || return
+	ceph auth get-or-create client.modest mon 'allow r' osd 'profile rbd' 2> /dev/null >> "$cluster/keyring" || return
+	fails l "${steal[@]}" --set rados.user=modest $vm && has "blocklist.*user 'modest' needs the monitors' profile rbd" || return
+	fails l gc --pool "file:$work/pool2" $vm && has 'in use by host .* pid' || return
+	"$lsvd" "${steal[@]}" $vm > "$work/steal" 2>&1 || { cat "$work/steal"; return 1; }
+	ceph osd blocklist ls 2> /dev/null | grep -q '^127.0.0.1:' || { echo "  nobody is on the blocklist"; return 1; }
+	wait "$background" || rc=$?
+	background=''
+	ceph osd blocklist clear > /dev/null 2>&1
+	[ $rc != 0 ] || { echo "  the old writer did not learn it"; return 1; }
+	ok l fsck --data $vm && ok l rm -f --pool "file:$work/pool2" $vm && nothing_left
+}
+
 # After a failure: a cluster that works and has nothing in it, for the next one.
 tidy_up() {
 	local d p
@@ -221,7 +249,7 @@ run() {
 }
 tests=${*:-conformance_replicated conformance_erasure_coded callers_ioctx image_life image_life_erasure_coded
 	namespaces_are_separate data_is_where_it_was_made no_pool no_data_pool no_cluster no_configuration no_user no_right
-	no_answer killed_writer one_writer osd_killed_and_restarted
+	no_answer killed_writer one_writer robbed_and_shut_out outcomes_unknown osd_killed_and_restarted
 	osd_stopped_for_ten_seconds monitor_lost full_cluster}
 for t in $tests; do run "$t"; done
 echo "ceph: $pass passed, $fail failed, $skip skipped"
