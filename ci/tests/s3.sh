@@ -202,7 +202,9 @@ image_is_stolen() {
 }
 
 bench_cleans_up() {
-	[ "$(keys bench/)" = 0 ] && ok store-bench s3:bkt/bench --size 1M --seconds 0.5 --json && has '"p999_us"' && has '"put"' && empty bench/ || return
+	[ "$(keys bench/)" = 0 ] && ok store-bench s3:bkt/bench --size 1M --seconds 0.5 --json && has '"p999_us"' && has '"put"' && has '"spread_percent"' && empty bench/ || return
+	ok store-bench s3:bkt/bench --size 1M --seconds 0.5 --phases put,range_4k && has '^range_4k ' && has '^delete ' || return
+	if has '^(get|list|range_64k) ' > /dev/null; then echo "  more phases than asked for"; show; return 1; fi
 	timeout --foreground -s INT 2 "$lsvd" store-bench s3:bkt/bench --size 1M --seconds 30 > "$out" 2>&1
 	has interrupted && empty bench/
 }
