@@ -116,16 +116,27 @@ durability_mixed() {
 
 # ---- a leg that dies and comes back ----
 
-# Write for $1 seconds at a rate that leaves time, in the background; its pid in $writer.
-write_slowly() {
-	local seconds=$1 pool=$2 mirror=$3
-	shift 3
-	run "$pool" "$mirror" --rw=randwrite --rate_iops=3000 --time_based --runtime="$seconds" --do_verify=0 \
-		--verify_state_save=1 "$@" &
+# Writing in the background, at a rate that leaves time, from when this returns until stop_writing().
+objects() { find "$work/store/vm" -type f 2> /dev/null | wc -l; }
+write_on() { # POOL MIRROR
+	local before
+	before=$(objects)
+	run "$1" "$2" --rw=randwrite --rate_iops=4000 --do_verify=0 --verify_state_save=1 --norandommap=0 --trigger-file="$work/stop" &
 	writer=$!
+	for _ in $(seq 1200); do
+		[ "$(objects)" -le $((before + 1)) ] || return 0
+		kill -0 "$writer" 2> /dev/null || break
+		sleep 0.05
+	done
+	echo "  fio does not write"; tell
+}
+stop_writing() {
+	touch "$work/stop"
+	wait "$writer" || { echo "  fio failed"; tell || return; }
+	rm -f "$work/stop"
 }
 await() {
-	for _ in $(seq 300); do
+	for _ in $(seq 1200); do
 		grep -q -- "$1" "$out" 2> /dev/null && return
 		sleep 0.05
 	done
@@ -136,18 +147,15 @@ restart() {
 	local file
 	file=$(disk r)
 	serve r file "$file" || return
-	run "file:$work/a" "$(url r)" --rw=randwrite --rate_iops=4000 --io_size=128m --do_verify=0 --verify_state_save=1 \
-		--norandommap=0 &
-	writer=$!
-	sleep 1.5
+	write_on "file:$work/a" "$(url r)" || return
 	kill_server "$server"
 	await "is dropped" || return
 	sleep 1
 	serve r file "$file" || return
 	await "is in sync again" || return
-	wait "$writer" || { echo "  fio failed"; tell || return; }
+	stop_writing || return
 	rm -f "$work/a"
-	verify_state "$(url r)" ""
+	io=512m verify_state "$(url r)" ""
 }
 
 # ---- TLS ----
@@ -243,17 +251,15 @@ cut_link() {
 	make_net || return
 	serve n in "$ns-s" file "$(disk n)" || return
 	wrap="ip netns exec $ns-a"
-	run "file:$work/a" $from_a --rw=randwrite --rate_iops=4000 --io_size=128m --do_verify=0 --verify_state_save=1 &
-	writer=$!
-	sleep 1.5
+	write_on "file:$work/a" $from_a || return
 	ip -n "$ns-s" link set toa down
 	await "is dropped" || return
 	sleep 1
 	ip -n "$ns-s" link set toa up
 	await "is in sync again" || return
-	wait "$writer" || { echo "  fio failed"; tell || return; }
+	stop_writing || return
 	rm -f "$work/a"
-	verify_state $from_a ""
+	io=512m verify_state $from_a ""
 }
 
 # A server that takes longer than a leg may is dropped, and the writes are those that one disk makes.
@@ -281,18 +287,15 @@ cut_drop() {
 	dropped_and_back 0 100 "lags\|waited for it"
 }
 dropped_and_back() { # DELAY_MS LOSS_PERCENT WHAT-IS-SAID
-	run "file:$work/a" $from_a --rw=randwrite --rate_iops=4000 --io_size=96m --do_verify=0 --verify_state_save=1 \
-		--norandommap=0 &
-	writer=$!
-	sleep 1
+	write_on "file:$work/a" $from_a || return
 	cable "$1" "$2"
 	await "is dropped" && heard "$3" || return
 	sleep 0.5
 	cable 0 0
 	await "is in sync again" || return
-	wait "$writer" || { echo "  fio failed"; tell || return; }
+	stop_writing || return
 	rm -f "$work/a"
-	verify_state $from_a ""
+	io=512m verify_state $from_a ""
 }
 
 gateway_death() {
@@ -304,7 +307,7 @@ gateway_death() {
 	run "file:$work/a" $from_a --rw=randwrite --rate_iops=6000 --do_verify=0 --verify_state_save=1 \
 		--trigger-file="$work/trigger" --trigger='kill -9 $PPID' &
 	writer=$!
-	sleep 3
+	for _ in $(seq 1200); do [ "$(objects)" -le 6 ] || break; sleep 0.05; done
 	touch "$work/trigger"
 	wait "$writer" 2> /dev/null
 	rc=$?
