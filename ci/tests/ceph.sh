@@ -24,6 +24,11 @@ case $("$O/lsvd" info rados:x/y 2>&1) in *'built without RADOS'*) skip_all "$O/l
 
 ci/ceph up "$cluster" -e -g 3 || { echo "ceph: 0 passed, 1 failed, 0 skipped"; exit 1; }
 eval "$(ci/ceph env "$cluster")"
+# That pools are full, or not any more, is to be known soon.
+for c in 'mon mon_tick_interval 1' 'osd osd_heartbeat_interval 1' 'osd mgr_stats_period 1' 'mgr mgr_stats_period 1' 'mgr mgr_tick_period 1'; do
+	# shellcheck disable=SC2086 # words
+	ceph config set $c 2> /dev/null || echo "ceph.sh: no setting $c"
+done
 engine_dir=''
 [ ! -e "$O/lsvd-engine/lsvd" ] || ! command -v fio > /dev/null || engine_dir=$(cd "$O/lsvd-engine" && pwd)
 export LSVD_SYSTEM_CONFIG=$tmp/lsvd.json XDG_CONFIG_HOME=$tmp XDG_STATE_HOME=$tmp
@@ -167,12 +172,27 @@ full_cluster() {
 	ok l create --size 128M rados:rbd/other || return
 	ceph osd set-nearfull-ratio 0.01 && ceph osd set-backfillfull-ratio 0.015 && ceph osd set-full-ratio 0.02
 	await_fullness yes || return
-	fails within 20 l import -q "$work/raw" rados:rbd/new && has 'is full' || return
+	fails within 20 l import -q --set store.retry_ms=10 "$work/raw" rados:rbd/new && has 'is full' || return
 	ok l rm -f rados:rbd/other || return # what frees space needs none
 	fio_in_background --rw=randwrite --size=96m --verify=crc32c --verify_fatal=1
-	sleep 5
+	sleep 3
 	kill -0 $background 2> /dev/null || { echo "  fio ended on a full cluster"; return 1; }
 	has_room && await_fullness no && await_fio && rados -p rbd rm ballast && nothing_left
+} 2>> "$tmp/noise"
+
+# A quota is enforced by what a manager daemon counts.
+full_by_quota() {
+	needs_fio || return
+	command -v ceph-mgr > /dev/null || { reason="no ceph-mgr (ci/setup ceph)"; return 77; }
+	ci/ceph start "$cluster" mgr.x && head -c 20M /dev/urandom | rados -p rbd put ballast - || return
+	dd if=/dev/urandom of="$work/raw" bs=1M count=4 status=none
+	ceph osd pool set-quota rbd max_bytes 1000000 && await_fullness yes || return
+	fails within 20 l import -q --set store.retry_ms=10 "$work/raw" rados:rbd/new && has "pool 'rbd': write .* the pool is full \(its quota is reached\)" || return
+	fio_in_background --rw=randwrite --size=96m --verify=crc32c --verify_fatal=1
+	sleep 3
+	kill -0 $background 2> /dev/null || { echo "  fio ended on a full pool"; return 1; }
+	ceph osd pool set-quota rbd max_bytes 0 && await_fullness no && await_fio && rados -p rbd rm ballast && nothing_left || return
+	ci/ceph signal "$cluster" mgr.x KILL
 } 2>> "$tmp/noise"
 
 # ---- messages, and how soon they come ----
@@ -227,6 +247,8 @@ tidy_up() {
 	local d p
 	for d in mon.a osd.0 osd.1 osd.2; do ci/ceph signal "$cluster" $d CONT || ci/ceph start "$cluster" $d; done
 	has_room
+	ceph osd pool set-quota rbd max_bytes 0
+	ci/ceph signal "$cluster" mgr.x KILL
 	for p in rbd ecpool; do timeout 60 rados purge $p --yes-i-really-really-mean-it; done
 } > /dev/null 2>&1
 
@@ -250,7 +272,7 @@ run() {
 tests=${*:-conformance_replicated conformance_erasure_coded callers_ioctx image_life image_life_erasure_coded
 	namespaces_are_separate data_is_where_it_was_made no_pool no_data_pool no_cluster no_configuration no_user no_right
 	no_answer killed_writer one_writer robbed_and_shut_out outcomes_unknown osd_killed_and_restarted
-	osd_stopped_for_ten_seconds monitor_lost full_cluster}
+	osd_stopped_for_ten_seconds monitor_lost full_cluster full_by_quota}
 for t in $tests; do run "$t"; done
 echo "ceph: $pass passed, $fail failed, $skip skipped"
 [ $fail = 0 ]
