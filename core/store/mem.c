@@ -178,8 +178,8 @@ static struct mem_lock **find_stolen(
 	size_t len = strcspn(name, "/");
 	struct mem_lock **p = &o->locks;
 
-	while (*p && !((*p)->stolen && (*p)->holder == holder &&
-			     !strncmp((*p)->image, name, len) && !(*p)->image[len]))
+	while (*p && !((*p)->stolen && (*p)->holder == holder && !strncmp((*p)->image, name, len) &&
+			     !(*p)->image[len]))
 		p = &(*p)->next;
 	return p;
 }
@@ -261,8 +261,8 @@ static int64_t do_swap(struct mem_objects *o, struct store_req *r)
 	char tag[STORE_TAG_MAX];
 
 	if (*find_stolen(o, r->store, r->name))
-		return err_set(r->err, -ESTALE, "%s: the lock of '%s' was stolen", r->store->url,
-			r->name);
+		return err_set(
+			r->err, -ESTALE, "%s: the lock of '%s' was stolen", r->store->url, r->name);
 	if (!r->tag[0]) {
 		rc = create(o, r);
 		if (!rc)
@@ -314,6 +314,9 @@ static int64_t do_lock(struct mem_objects *o, struct store_req *r)
 	struct mem_lock *held = *find_lock(o, r->name), *k;
 	uint64_t len = 0;
 
+	if (r->ask)
+		return held && held->holder != r->store ? err_set(r->err, -EBUSY, "%s", held->text)
+							: 0;
 	if (held && !r->steal)
 		return err_set(r->err, -EBUSY, "%s: image '%s' is in use by %s", r->store->url,
 			r->name, held->text);
