@@ -427,7 +427,9 @@ TEST(a_boot_in_order_needs_few_gets_and_little_waiting)
 	/* All that was fetched ahead was wanted, but for what fills up the last chunk. */
 	assert_true(ahead.prefetch_bytes - ahead.prefetch_used_bytes < CHUNK);
 	assert_int_equal(ahead.miss_bytes, 0);
-	assert_true(scattered_ahead.gets <= scattered.gets);
+
+	/* What jumps the queue may ask for two neighbours one by one. */
+	assert_true(scattered_ahead.gets * 20 <= scattered.gets * 21);
 	assert_true(scattered_ahead_ns * 4 < scattered_ns);
 }
 
