@@ -61,7 +61,8 @@ lib_src  := $(wildcard core/sys/*.c core/store/*.c core/format/*.c core/map/*.c 
             core/journal/*.c core/cache/*.c core/volume/*.c core/image/*.c)
 lib_src  := $(filter-out $(if $(filter RADOS,$(found)),,core/store/rados%.c),$(lib_src))
 lib_src  := $(filter-out $(if $(filter S3,$(found)),,core/store/s3%.c),$(lib_src))
-tool_src := $(wildcard cli/*.c trace/*.c reorg/*.c results/*.c)
+tool_src := $(wildcard cli/*.c trace/*.c reorg/*.c results/*.c gateway/*.c)
+plugin_src := $(wildcard gateway/plugin/*.c)
 test_src := $(wildcard $(addsuffix /test/test_*.c,core cli trace reorg results fio-engine ci/runner))
 bench_src := $(wildcard ci/runner/*.c)
 fuzz_src := $(wildcard $(addsuffix /test/fuzz_*.c,core cli trace reorg results))
@@ -75,7 +76,7 @@ man_src  := $(wildcard docs/*.1 docs/*.3 docs/*.5)
 obj = $(patsubst %.c,$(O)/%.o,$(1))
 tests := $(patsubst %.c,$(O)/test/%,$(notdir $(test_src)))
 
-all: $(O)/liblsvd.a $(O)/liblsvd.so $(O)/lsvd engine optional  ## build the library, the tool and the fio engine
+all: $(O)/liblsvd.a $(O)/liblsvd.so $(O)/lsvd engine plugin optional  ## build the library, the tool, the fio engine and the nbdkit plugin
 
 optional:
 	@$(foreach o,$(left_out),echo "note: no $(call field,2,$(o)) (package $(call field,3,$(o))); $(call field,4,$(o)): URLs are left out";):
@@ -155,6 +156,25 @@ $(engine_dir)/fio-lsvd.so: $(engine_dir)/lsvd.o $(O)/liblsvd.a fio-engine/engine
 	$(call note,LD)
 	$(Q)$(CC) -shared -Wl,--version-script=fio-engine/engine.map -o $@ $< $(O)/liblsvd.a $(LIBS)
 	@ln -sf fio-lsvd.so $(engine_dir)/lsvd
+
+# The nbdkit plugin, by a path as by its name: nbdkit build/nbdkit-lsvd-plugin.so IMAGE.
+ifneq ($(shell printf '\043if __has_include(<nbdkit-plugin.h>)\nyes\n\043endif' | $(CC) -E -P -x c - 2>/dev/null),)
+ifeq ($(SAN),)
+plugin_so := $(O)/nbdkit-lsvd-plugin.so
+endif
+endif
+NBDKITDIR ?= $(shell pkg-config nbdkit --variable=plugindir 2>/dev/null)
+
+plugin: $(plugin_so)  ## build the nbdkit plugin
+ifeq ($(plugin_so),)
+	@$(if $(SAN),:,echo "note: no nbdkit-plugin.h (package nbdkit-plugin-dev); the nbdkit plugin, and with it lsvd map, are left out")
+endif
+
+$(O)/gateway/plugin/plugin.o: private ALL_CFLAGS += -DLSVD_VERSION='"$(VERSION)"'
+$(O)/gateway/plugin/plugin.o: $(O)/.version
+$(O)/nbdkit-lsvd-plugin.so: $(call obj,$(plugin_src)) $(O)/liblsvd.a gateway/plugin/plugin.map
+	$(call note,LD)
+	$(Q)$(CC) -shared -Wl,--version-script=gateway/plugin/plugin.map -o $@ $(call obj,$(plugin_src)) $(O)/liblsvd.a $(LIBS)
 
 # The benchmark runner; its malloc that counts, and its main, are not for tests.
 bench_objs := $(call obj,$(filter-out cli/main.c,$(tool_src)) $(bench_src))
@@ -290,6 +310,6 @@ help:  ## this list
 	@echo "make [TARGET] [O=build] [PREFIX=/usr/local] [DESTDIR=] [CI=1: warnings are errors] [V=1: show commands]"
 	@grep -hE '^[a-z_-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## */\t/' | sort | expand -t 16
 
-.PHONY: all engine optional fio-headers unit bench-micro fuzzers check test bench asan ubsan tsan mutants soak fuzz lint-includes lint fmt setup \
+.PHONY: all engine plugin optional fio-headers unit bench-micro fuzzers check test bench asan ubsan tsan mutants soak fuzz lint-includes lint fmt setup \
         install uninstall clean help FORCE
 -include $(shell [ ! -d $(O) ] || find $(O) -name '*.d')
