@@ -17,6 +17,8 @@ struct reorg_args {
 	const char *trace[REORG_TRACES_MAX], *eval[REORG_TRACES_MAX];
 	unsigned traces, evals;
 	const char *extents; /* instead of BASE */
+	enum plan_order order;
+	const char *recorded_on; /* the image that the traces are of; NULL: BASE */
 	bool plan, verify, unproved, real_time;
 	struct model_class model;
 	uint64_t latency_ns[REORG_LATENCIES_MAX];
