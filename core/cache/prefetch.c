@@ -63,7 +63,8 @@ struct prefetch {
 	uint32_t next;				/* the first range not wholly issued */
 	uint32_t at;				/* the one being issued */
 	uint64_t out_sectors;			/* issued, not touched */
-	uint64_t walked;			/* bytes that were issued, ever */
+	uint64_t walked;			/* bytes that were issued, ever ... */
+	uint64_t paced_to;			/* ... and that may be without asking the pace */
 	/* the jump: ranges [jump, jump_end) come first; jump_bytes: how far the next one goes */
 	uint32_t jump, jump_end;
 	uint64_t jump_bytes;
@@ -400,8 +401,11 @@ static void go_on(struct prefetch *p)
 	for (skip_issued(p); !p->stopped && !p->blocked && p->next < p->count; skip_issued(p)) {
 		if (p->runner.out >= p->depth)
 			return; /* what is open grows when one is back */
-		if (!paced(p))
-			break;
+		if (p->walked >= p->paced_to) {
+			if (!paced(p))
+				break;
+			p->paced_to = p->walked + p->limit; /* one GET's worth */
+		}
 		slice(p, p->next);
 	}
 	submit_open(p, 0);
