@@ -35,10 +35,10 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread -MMD -M
              $(WARN) $(CFLAGS) $(SAN)
 LIBS  := -luring -ljansson -lisal -lpthread -lm
 
-# Libraries that only some URLs need are loaded when one is opened (core/sys/dynlib.h).  Building wants their headers:
-# -DHAVE_RADOS, -DHAVE_S3, -DHAVE_NBD say which are there; the others' URLs are left out.
+# Libraries that only some URLs and commands need are loaded when one is used (core/sys/dynlib.h).  Building wants their
+# headers: -DHAVE_RADOS, -DHAVE_S3, -DHAVE_NBD, -DHAVE_PCAP say which are there; what needs the others is left out.
 optional := RADOS:rados/librados.h:librados-dev:rados CURL:curl/curl.h:libcurl4-openssl-dev:s3 \
-  EVP:openssl/evp.h:libssl-dev:s3 EXPAT:expat.h:libexpat1-dev:s3 NBD:libnbd.h:libnbd-dev:nbd
+  EVP:openssl/evp.h:libssl-dev:s3 EXPAT:expat.h:libexpat1-dev:s3 NBD:libnbd.h:libnbd-dev:nbd PCAP:pcap/pcap.h:libpcap-dev:pcap
 field = $(word $(1),$(subst :, ,$(2)))
 found := $(shell printf '\n\043if __has_include(<%s>)\n%s\n\043endif' $(foreach o,$(optional),$(call field,2,$(o)) $(call field,1,$(o))) \
            | $(CC) -E -P -x c - 2>/dev/null)
@@ -79,7 +79,7 @@ tests := $(patsubst %.c,$(O)/test/%,$(notdir $(test_src)))
 all: $(O)/liblsvd.a $(O)/liblsvd.so $(O)/lsvd engine plugin optional  ## build the library, the tool, the fio engine and the nbdkit plugin
 
 optional:
-	@$(foreach o,$(left_out),echo "note: no $(call field,2,$(o)) (package $(call field,3,$(o))); $(call field,4,$(o)): URLs are left out";):
+	@$(foreach o,$(left_out),echo "note: no $(call field,2,$(o)) (package $(call field,3,$(o))); $(if $(filter pcap,$(call field,4,$(o))),\`lsvd trace capture\` from packets is,$(call field,4,$(o)): URLs are) left out";):
 
 check_deps = for p in liburing jansson libisal; do ! command -v pkg-config >/dev/null || pkg-config --exists $$p || \
   { echo "make: no development files of $$p; run: ci/setup build" >&2; exit 1; }; done
