@@ -37,6 +37,7 @@ enum {
 	OPT_CHUNK,
 	OPT_READAHEAD,
 	OPT_VARIANT,
+	OPT_CLONES,
 	OPT_REAL,
 	OPT_SPEED
 };
@@ -69,6 +70,9 @@ static const struct argp_option options[] = {
 	{"readahead", OPT_READAHEAD, "SIZE", 0, "window of the variant `readahead` (1M)", 1},
 	{"variant", OPT_VARIANT, "NAME", 0,
 		"only this one: original, readahead, reorg, reorg_prefetch, warm; may be repeated",
+		1},
+	{"clones", OPT_CLONES, "N", 0,
+		"so many clones boot at once, on one pool and cache; figures are of all together",
 		1},
 	{"real-time", OPT_REAL, NULL, 0, "replay in real time instead of virtual time", 1},
 	{"speed", OPT_SPEED, "FACTOR", 0, "divide the guest's think times by this", 1},
@@ -236,6 +240,12 @@ static error_t parse(int key, char *arg, struct argp_state *st)
 		break;
 	case OPT_VARIANT:
 		add_variant(a, st, arg);
+		break;
+	case OPT_CLONES:
+		a->clones = (unsigned)strtoul(arg, &end, 10);
+		if (end == arg || *end || !a->clones || a->clones > PREDICT_CLONES_MAX)
+			argp_error(st, "--clones: '%s' is not a number from 1 to %d", arg,
+				PREDICT_CLONES_MAX);
 		break;
 	case OPT_REAL:
 		a->real_time = true;

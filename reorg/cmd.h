@@ -25,6 +25,7 @@ struct reorg_args {
 	unsigned latencies;
 	double speed;
 	uint64_t bandwidth, chunk_bytes, readahead_bytes;
+	unsigned clones;
 	unsigned variants; /* bit set of enum predict_variant; 0 = all */
 };
 
