@@ -63,8 +63,8 @@ static int by_hash(const void *a, const void *b)
 }
 
 /* The blocks that an extent reaches into, from `from` on. */
-static int index_extent(struct translator *t, struct session_image *i, uint64_t from, uint64_t end,
-	struct err *e)
+static int index_extent(
+	struct translator *t, struct session_image *i, uint64_t from, uint64_t end, struct err *e)
 {
 	int rc = 0;
 

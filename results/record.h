@@ -2,7 +2,8 @@
 /*
  * record.h - figures as lines of text, from any script, into a result file.
  *
- *   NAME UNIT DIRECTION VALUE       blanks between; a name that comes again is another sample of the figure
+ *   NAME UNIT DIRECTION VALUE       blanks between; a name that comes again is another sample of
+ * the figure
  *
  * Empty lines and those that begin with # are skipped.
  */
@@ -13,8 +14,8 @@
 
 #include <stdio.h>
 
-/* Adds what `in` says to r.  Errors name `file` and the line: -EINVAL a line that is none, or a figure that results_add()
- * refuses, -ENOMEM. */
+/* Adds what `in` says to r.  Errors name `file` and the line: -EINVAL a line that is none, or a
+ * figure that results_add() refuses, -ENOMEM. */
 int results_add_lines(struct results *r, FILE *in, const char *file, struct err *e) MUST_CHECK;
 
 /* "qemu=7.2,nbdkit=1.32": versions of what was used. */

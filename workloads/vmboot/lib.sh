@@ -170,7 +170,8 @@ percent() { awk -v a="${1:-0}" -v b="${2:-0}" 'BEGIN { if (b > 0) printf "%.4g",
 
 # boot_figures KEY: name, unit, direction, value of all that a boot of LSVD tells.
 boot_figures() {
-	local f=$D/boots/$1.json n=vmboot.$1 read
+	local f=$D/boots/$1.json n=vmboot.$1 read s
+	case $1 in local.*) n=${n%.[0-9]} ;; esac # samples of one figure
 	[ -e "$f" ] || return 0
 	read=$(top "$f" read_bytes)
 	figure "$n.marker_s" s lower "$(top "$f" marker_s)"
