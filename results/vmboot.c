@@ -288,7 +288,7 @@ struct plot *vmboot_chart(const struct results *r)
 struct plot *vmboot_chart_fleet(const struct results *r)
 {
 	static const enum plot_colour colours[] = {
-		PLOT_REORG_PREFETCH, PLOT_READAHEAD, PLOT_RAW, PLOT_ORIGINAL, PLOT_REORG};
+		PLOT_REORG_PREFETCH, PLOT_READAHEAD, PLOT_RAW, PLOT_WARM, PLOT_REORG};
 	static const char *const labels[] = {"one gateway", "a cache each", "raw over nbdkit",
 		"srv, imported (virtual)", "srv, boot order (virtual)"};
 	static const unsigned sizes[] = {1, 2, 4, 10};
