@@ -7,6 +7,7 @@
 O=${O:-build}
 D=${VMBOOT_DIR:-$O/vmboot}
 G=${LSVD_GUEST_CACHE:-/var/cache/lsvd-guest}
+clone=clone-$$ # several runs may go on at once
 lsvd=$O/lsvd
 store=file:$(realpath -m "$D")/vols
 bw=${VMBOOT_BW:-1000M}
@@ -86,10 +87,10 @@ lsvd_boot() {
 	shift 5
 	for s in "$@"; do sets+=(--set "$s"); done
 	if [ -z "$list" ] && [ ! -e "$D/boots/$key.json" ]; then
-		"$lsvd" rm --force -q "$store/clone" 2> /dev/null || true
-		"$lsvd" clone -q "$store/$image@base" "$store/clone"
+		"$lsvd" rm --force -q "$store/$clone" 2> /dev/null || true
+		"$lsvd" clone -q "$store/$image@base" "$store/$clone"
 	fi
-	boot_to "$D/boots/$key.json" "model:custom,lat=${ms}ms,bw=$bw:$store/clone" --guest "$guest" --pool "$pool" \
+	boot_to "$D/boots/$key.json" "model:custom,lat=${ms}ms,bw=$bw:$store/$clone" --guest "$guest" --pool "$pool" \
 		"${sets[@]}" --set pool.size=1G --set writer.check_ms=0
 }
 
@@ -104,7 +105,7 @@ ahead_settings() {
 
 # cell GUEST LAYOUT AHEAD MS CHUNK [warm]: cold, then warm on the same pool.
 cell() {
-	local key=$1.$2.$3.${4}ms.$5 image=$1-$2 pool=$D/pool last=${6:-cold}
+	local key=$1.$2.$3.${4}ms.$5 image=$1-$2 pool=$D/pool-$$ last=${6:-cold}
 	# As imported, with a profile: an image laid out in LBA order that carries one.
 	[ "$2.$3" != imported.profile ] || image=$1-lba
 	[ -z "$list" ] && [ -e "$D/boots/$key.$last.json" ] && return
@@ -134,7 +135,7 @@ peers() {
 	done
 }
 
-# In turns, so that what else the machine does falls on both: from a local file, and from a store of 20 ms, cold.
+# In turns, so that what else the machine does falls on all: from a local file, and from a store of 20 ms, cold.
 local_boots() {
 	local n
 	for n in 1 2 3; do
@@ -150,16 +151,16 @@ write_path() {
 		for on in true false; do
 			if [ -n "$list" ]; then echo "write.$on.$n"; continue; fi
 			[ ! -e "$D/boots/write.$on.$n.json" ] || continue
-			"$lsvd" rm --force -q "$store/clone" 2> /dev/null || true
-			"$lsvd" clone -q "$store/srv-boot@base" "$store/clone"
-			rm -f "$D/pool"
-			LD_LIBRARY_PATH=$O/lsvd-engine ${VMBOOT_WRAP:-} fio --name=w --ioengine=lsvd --pool="file:$D/pool" \
-				--image="model:custom,lat=20ms,bw=20M:$store/clone" --lsvd_set="prefetch.enabled=$on" --lsvd_set=pool.size=1G \
+			"$lsvd" rm --force -q "$store/$clone" 2> /dev/null || true
+			"$lsvd" clone -q "$store/srv-boot@base" "$store/$clone"
+			rm -f "$D/pool-$$"
+			LD_LIBRARY_PATH=$O/lsvd-engine ${VMBOOT_WRAP:-} fio --name=w --ioengine=lsvd --pool="file:$D/pool-$$" \
+				--image="model:custom,lat=20ms,bw=20M:$store/$clone" --set="prefetch.enabled=$on,pool.size=1G,writer.check_ms=0" \
 				--rw=randwrite --bs=4k --iodepth=4 --rate_iops=2000 --offset=1G --size=256M --time_based --runtime=3 \
 				--output-format=json --output="$D/boots/write.$on.$n.json" || die "fio failed"
 		done
 	done
-	rm -f "$D/pool"
+	rm -f "$D/pool-$$"
 }
 
 # ---- figures ----
@@ -227,7 +228,7 @@ figures() {
 
 finish() {
 	local commit dirty='' git=(git -c safe.directory='*')
-	"$lsvd" rm --force -q "$store/clone" 2> /dev/null || true
+	"$lsvd" rm --force -q "$store/$clone" 2> /dev/null || true
 	cat "$D"/boots/*.json > "$D/boots.jsonl"
 	figures > "$D/figures.txt"
 	commit=$("${git[@]}" rev-parse HEAD 2> /dev/null || echo 0000000)
