@@ -268,14 +268,25 @@ struct plot *chart_boot(const struct results *r)
 static void history_labels(struct plot_panel *panel, struct results *const *r, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		char label[16];
-
-		snprintf(label, sizeof(label), "%.7s%s", r[i]->commit, r[i]->dirty ? "+" : "");
-		group(panel, label, "");
+		group(panel, run_label(r[i]), "");
 	}
 }
 
-struct plot *chart_history(struct results *const *r, size_t n)
+/* Marks where the figure changed its level; a series that cannot be searched has no marks. */
+static void history_marks(
+	struct plot_panel *panel, const struct history *h, size_t skip, const char *figure)
+{
+	static const struct change_rule rule = CHANGE_RULE_DEFAULT;
+	struct series s;
+
+	if (!history_series(h, figure, &rule, &s, NULL))
+		for (size_t i = 0; i < s.nchanges; i++)
+			if (s.run[s.changes[i].at] >= skip)
+				panel->marks[s.run[s.changes[i].at] - skip] = true;
+	series_free(&s);
+}
+
+struct plot *chart_history(const struct history *h)
 {
 	static const struct {
 		const char *figure, *title;
@@ -291,22 +302,23 @@ struct plot *chart_history(struct results *const *r, size_t n)
 		{"boot.reorg_prefetch.20ms.outstanding_ms", "the same: ms with reads outstanding"},
 		{"trace.cpu_overhead_percent", "CPU cost of tracing, percent"}};
 	struct plot *p = plot_new("history", "Key figures over commits", 1200, 680, 3);
-	size_t skip = n > PLOT_GROUPS_MAX ? n - PLOT_GROUPS_MAX : 0;
+	size_t n = h->n, skip = n > PLOT_GROUPS_MAX ? n - PLOT_GROUPS_MAX : 0;
 
 	if (!p)
 		return NULL;
 	snprintf(p->note, sizeof(p->note),
 		"one point per run, oldest first; + means uncommitted changes; "
-		"dashed: what must be reached at least");
+		"dashed: what must be reached at least; dotted, upright: the level changed");
 	for (size_t k = 0; k < COUNT(keys); k++) {
 		const struct target *t = target_of(keys[k].figure);
 		struct plot_panel *panel = plot_panel(p, keys[k].title);
 		struct plot_series *s = plot_series(panel, "LSVD", PLOT_LSVD);
 
 		panel->lines = true;
-		history_labels(panel, r + skip, n - skip);
+		history_labels(panel, h->runs + skip, n - skip);
 		for (size_t i = skip; i < n; i++)
-			point(s, i - skip, r[i], 1, "%s", keys[k].figure);
+			point(s, i - skip, h->runs[i], 1, "%s", keys[k].figure);
+		history_marks(panel, h, skip, keys[k].figure);
 		if (t)
 			plot_guide(panel, t->least, t->lower ? "most" : "least");
 	}

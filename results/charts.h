@@ -9,6 +9,7 @@
 #ifndef LSVD_RESULTS_CHARTS_H
 #define LSVD_RESULTS_CHARTS_H
 
+#include "results/history.h"
 #include "results/plot.h"
 #include "results/schema.h"
 
@@ -31,8 +32,8 @@ struct plot *chart_legs(const struct results *r);
  */
 struct plot *chart_boot(const struct results *r);
 
-/* Key figures over the runs `r[0..n-1]`, oldest first; at most PLOT_GROUPS_MAX, the newest are
- * kept. */
-struct plot *chart_history(struct results *const *r, size_t n);
+/* Key figures over the runs of a history, their change points marked; at most PLOT_GROUPS_MAX, the
+ * newest are kept. */
+struct plot *chart_history(const struct history *h);
 
 #endif

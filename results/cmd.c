@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * cmd.c - `lsvd results get|list|check|compare|report|record`.
+ * cmd.c - `lsvd results get|list|check|compare|report|record`; judge_cmd.c has the others.
  *
  * Each subcommand has its option table; one parser serves them all.  Figures are printed by
  * results_number(), so that what `get` prints can go straight into a shell comparison.
@@ -10,6 +10,7 @@
 #include "results/compare.h"
 #include "results/find.h"
 #include "results/json.h"
+#include "results/opts.h"
 #include "results/record.h"
 #include "results/report.h"
 
@@ -19,41 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum {
-	OPT_DIR = 'd',
-	OPT_JSON = 'j',
-	OPT_OUT = 'o',
-	OPT_ALL = 'a',
-	OPT_FAIL_ON_WORSE = 256,
-	OPT_MIN_EFFECT,
-	OPT_ALPHA,
-	OPT_COMMIT,
-	OPT_DIRTY,
-	OPT_PROFILE,
-	OPT_DISK,
-	OPT_VERSIONS
-};
-
-#define DIR_OPTION                                                                       \
-	{                                                                                \
-		"dir", OPT_DIR, "DIR", 0, "where the result files are (results/data)", 0 \
-	}
-#define JSON_OPTION                                        \
-	{                                                  \
-		"json", OPT_JSON, NULL, 0, "print JSON", 0 \
-	}
-
-struct opts {
-	const char *dir, *out;
-	const char *commit, *profile, *disk, *versions;
-	bool dirty;
-	bool json, all, fail_on_worse;
-	struct compare_rule rule;
-	size_t min_args, max_args;
-	char **args;
-	size_t nargs;
-};
 
 static double parse_number(struct argp_state *s, const char *what, const char *arg, double max)
 {
@@ -105,8 +71,24 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 	case OPT_MIN_EFFECT:
 		o->rule.min_effect = parse_number(s, "--min-effect", arg, 100) / 100;
 		return 0;
+	case OPT_PAIRED:
+		o->rule.paired = true;
+		return 0;
+	case OPT_FIGURE:
+		o->figure = arg;
+		return 0;
+	case OPT_ORDER:
+		o->order = arg;
+		return 0;
+	case OPT_FORMAT:
+		o->format = arg;
+		return 0;
+	case OPT_BETTER:
+		o->better = arg;
+		return 0;
 	case OPT_ALPHA:
 		o->rule.alpha = parse_number(s, "--alpha", arg, 1);
+		o->alpha_given = true;
 		return 0;
 	case ARGP_KEY_ARGS:
 		o->args = s->argv + s->next;
@@ -121,12 +103,11 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 	}
 }
 
-static struct opts parse_opts(int argc, char **argv, const struct argp_option *options,
+struct opts parse_opts(int argc, char **argv, const struct argp_option *options,
 	const char *args_doc, const char *doc, size_t min_args, size_t max_args)
 {
 	struct argp argp = {.options = options, .parser = parse, .args_doc = args_doc, .doc = doc};
 	struct opts o = {.dir = "results/data",
-		.out = "results/page",
 		.commit = "0000000",
 		.profile = "quick",
 		.disk = ".",
@@ -139,8 +120,7 @@ static struct opts parse_opts(int argc, char **argv, const struct argp_option *o
 	return o;
 }
 
-static int open_one(
-	const char *what, const char *dir, struct results **out, char *path, size_t size)
+int open_one(const char *what, const char *dir, struct results **out, char *path, size_t size)
 {
 	struct err e = {0};
 	int rc = results_resolve(what, dir, path, size, &e);
@@ -230,6 +210,7 @@ static int run_check(int argc, char **argv)
 
 struct tally {
 	size_t count[COMPARE_VERDICTS], only_a, only_b;
+	size_t noisy; /* that were judged by their rounds */
 };
 
 static void print_row(const struct comparison *c)
@@ -248,6 +229,12 @@ static json_t *row_json(const struct comparison *c)
 		json_object_set_new(j, "effect", json_real(c->effect));
 	if (c->p >= 0)
 		json_object_set_new(j, "p", json_real(c->p));
+	if (c->paired.confidence > 0)
+		json_object_set_new(j, "paired",
+			json_pack("{s:s, s:f, s:f, s:f, s:f}", "of",
+				c->paired.differences ? "difference" : "ratio", "estimate",
+				c->paired.estimate, "low", c->paired.low, "high", c->paired.high,
+				"confidence", c->paired.confidence));
 	return j;
 }
 
@@ -266,6 +253,7 @@ static int compare_all(const struct results *a, const struct results *b, const s
 		if (compare_figures(&a->figures[i], f, &o->rule, &c))
 			return cli_fail("no memory");
 		t->count[c.verdict]++;
+		t->noisy += c.paired.confidence > 0;
 		if (rows)
 			json_array_append_new(rows, row_json(&c));
 		else if (o->all || c.verdict != COMPARE_SAME)
@@ -287,15 +275,22 @@ static void print_tally(const struct tally *t, const struct opts *o)
 		t->count[COMPARE_WORSE], t->count[COMPARE_CHANGED], t->count[COMPARE_SAME],
 		t->count[COMPARE_SAME] && !o->all ? " (--all prints them)" : "");
 	printf("; only in A %zu, only in B %zu\n", t->only_a, t->only_b);
+	if (t->count[COMPARE_UNDECIDED])
+		printf("%zu undecided: too few rounds (--alpha %g needs %zu)\n",
+			t->count[COMPARE_UNDECIDED], o->rule.alpha,
+			paired_least_rounds(o->rule.alpha));
+	if (o->rule.paired && o->rule.alpha * (double)t->noisy >= 0.5)
+		printf("of %zu figures with noise, about %.0f would differ by accident alone\n",
+			t->noisy, o->rule.alpha * (double)t->noisy);
 }
 
 static json_t *tally_json(const struct tally *t)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "better",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "better",
 		(json_int_t)t->count[COMPARE_BETTER], "worse", (json_int_t)t->count[COMPARE_WORSE],
 		"changed", (json_int_t)t->count[COMPARE_CHANGED], "same",
 		(json_int_t)t->count[COMPARE_SAME], "only_a", (json_int_t)t->only_a, "only_b",
-		(json_int_t)t->only_b);
+		(json_int_t)t->only_b, "undecided", (json_int_t)t->count[COMPARE_UNDECIDED]);
 }
 
 static void warn_unlike(const struct results *a, const struct results *b)
@@ -315,7 +310,10 @@ static int run_compare(int argc, char **argv)
 		{"fail-on-worse", OPT_FAIL_ON_WORSE, NULL, 0, "exit 1 when a figure is worse", 0},
 		{"min-effect", OPT_MIN_EFFECT, "PERCENT", 0, "smaller differences are the same (2)",
 			0},
-		{"alpha", OPT_ALPHA, "P", 0, "a U test above this is an accident (0.01)", 0}, {0}};
+		{"alpha", OPT_ALPHA, "P", 0, "a test above this is an accident (0.01)", 0},
+		{"paired", OPT_PAIRED, NULL, 0,
+			"sample i of A and of B were measured in turns: judge their ratios", 0},
+		{0}};
 	struct opts o = parse_opts(argc, argv, options, "A B",
 		"Say for each figure whether run B is better, worse or the same as run A, and "
 		"why.\v"
@@ -325,7 +323,8 @@ static int run_compare(int argc, char **argv)
 		"and no "
 		"accident: with 5 samples or more on both sides by a Mann-Whitney U test, with "
 		"fewer when the "
-		"intervals do not overlap.\n\n"
+		"intervals do not overlap.  With --paired: when the interval of the ratios of the "
+		"rounds (Wilcoxon signed rank, of confidence 1 - alpha) excludes 1.\n\n"
 		"example: lsvd results compare previous latest --fail-on-worse",
 		2, 2);
 	struct results *a = NULL, *b = NULL;
@@ -362,15 +361,16 @@ static int run_report(int argc, char **argv)
 		"`previous`; the history comes from DIR.  Needs gnuplot (package gnuplot-nox).\n\n"
 		"example: lsvd results report -o /tmp/page",
 		0, 1);
+	const char *out = o.out ? o.out : "results/page";
 	struct err e = {0};
 	char path[4096];
 	int rc = results_resolve(o.nargs ? o.args[0] : "latest", o.dir, path, sizeof(path), &e);
 
 	if (!rc)
-		rc = results_report(path, o.dir, o.out, &e);
+		rc = results_report(path, o.dir, out, &e);
 	if (rc)
 		return cli_fail("%s", err_text(&e, rc));
-	printf("%s/index.html\n", o.out);
+	printf("%s/index.html\n", out);
 	return CLI_OK;
 }
 
@@ -425,6 +425,10 @@ static const struct cli_sub subs[] = {
 	{"compare", "better, worse or the same, and why", run_compare},
 	{"report", "make the page", run_report},
 	{"record", "make a result file of lines of text", run_record},
+	{"merge", "one run out of several of one commit", run_merge},
+	{"history", "each figure over the runs, with its change points", run_history},
+	{"gate", "fail when a figure is over its budget", run_gate},
+	{"export", "for github-action-benchmark or Bencher", run_export},
 	{0},
 };
 

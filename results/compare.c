@@ -22,7 +22,7 @@ static enum compare_verdict by_direction(const struct results_figure *f, double 
 	return (effect > 0) == (f->direction == RESULTS_HIGHER) ? COMPARE_BETTER : COMPARE_WORSE;
 }
 
-static int comparable(struct comparison *c)
+static int comparable(struct comparison *c, bool paired)
 {
 	if (strcmp(c->a->unit, c->b->unit))
 		snprintf(c->reason, sizeof(c->reason), "not comparable: unit %s, then %s",
@@ -31,6 +31,9 @@ static int comparable(struct comparison *c)
 		snprintf(c->reason, sizeof(c->reason), "not comparable: %s is better, then %s",
 			results_direction_name(c->a->direction),
 			results_direction_name(c->b->direction));
+	else if (paired && c->a->n != c->b->n)
+		snprintf(c->reason, sizeof(c->reason), "not paired: %zu rounds, then %zu", c->a->n,
+			c->b->n);
 	else if (!json_equal(c->a->params, c->b->params))
 		snprintf(c->reason, sizeof(c->reason), "not comparable: other parameters");
 	return !c->reason[0];
@@ -71,18 +74,49 @@ static int evident(struct comparison *c, double alpha)
 	return 0;
 }
 
+/* Judges what was measured in turns; -errno when it cannot. */
+static int judge_paired(struct comparison *c, const struct compare_rule *rule)
+{
+	const struct paired *p = &c->paired;
+	double none;
+	int rc = paired_estimate(
+		c->a->samples, c->b->samples, c->a->n, rule->alpha, &c->paired);
+
+	if (rc)
+		return rc;
+	none = p->differences ? 0 : 1;
+	c->effect = p->differences ? effect_of(fabs(c->a->sum.median),
+					     fabs(c->a->sum.median) + p->estimate)
+				   : p->estimate - 1;
+	if (!(p->confidence > 0)) {
+		c->verdict = COMPARE_UNDECIDED;
+		snprintf(c->reason, sizeof(c->reason),
+			"%zu rounds cannot tell at alpha %g: %zu or more can", c->a->n, rule->alpha,
+			paired_least_rounds(rule->alpha));
+		return 0;
+	}
+	snprintf(c->reason, sizeof(c->reason), "%s %.4g, %.4g..%.4g (%.2f %%, %zu rounds)",
+		p->differences ? "difference" : "ratio", p->estimate, p->low, p->high,
+		100 * p->confidence, c->a->n);
+	if ((p->low > none || p->high < none) && fabs(c->effect) >= rule->min_effect)
+		c->verdict = by_direction(c->a, c->effect);
+	return 0;
+}
+
 int compare_figures(const struct results_figure *a, const struct results_figure *b,
 	const struct compare_rule *rule, struct comparison *c)
 {
-	bool exact = results_exact(a) && results_exact(b);
+	bool exact = results_exact(a) && results_exact(b), paired = rule->paired && !exact;
 	int is;
 
 	*c = (struct comparison){
 		.a = a, .b = b, .p = -1, .effect = effect_of(a->sum.median, b->sum.median)};
-	if (!comparable(c)) {
+	if (!comparable(c, paired)) {
 		c->verdict = COMPARE_CHANGED;
 		return 0;
 	}
+	if (paired)
+		return judge_paired(c, rule);
 	if (!(c->effect < 0) && !(c->effect > 0)) {
 		snprintf(c->reason, sizeof(c->reason), "medians are equal");
 		return 0;
@@ -106,7 +140,7 @@ int compare_figures(const struct results_figure *a, const struct results_figure 
 
 const char *compare_verdict_name(enum compare_verdict v)
 {
-	static const char *const names[] = {"same", "better", "worse", "changed"};
+	static const char *const names[] = {"same", "better", "worse", "changed", "undecided"};
 
 	return names[v];
 }

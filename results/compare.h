@@ -7,6 +7,9 @@
  *            is exact in both runs (params.exact, see SCHEMA.md)
  *   evidence 5 samples or more on both sides: a Mann-Whitney U test gives p <= alpha;
  *            fewer: the two intervals do not overlap
+ * Where the samples of both runs were measured in turns (rule.paired), evidence is instead that the
+ * interval of the paired ratios (paired.h), of confidence 1 - alpha, excludes 1, and the effect is their
+ * estimate; with fewer rounds than can tell anything at that alpha the figure is `undecided`.
  * A figure without a direction that differs so is `changed`; so is one whose unit or params differ,
  * which makes the values incomparable.
  *
@@ -15,6 +18,7 @@
 #ifndef LSVD_RESULTS_COMPARE_H
 #define LSVD_RESULTS_COMPARE_H
 
+#include "results/paired.h"
 #include "results/schema.h"
 
 enum compare_verdict {
@@ -22,12 +26,14 @@ enum compare_verdict {
 	COMPARE_BETTER,
 	COMPARE_WORSE,
 	COMPARE_CHANGED,
+	COMPARE_UNDECIDED, /* paired only: too few rounds */
 	COMPARE_VERDICTS
 };
 
 struct compare_rule {
 	double min_effect; /* 0.02 = 2 % */
 	double alpha;	   /* p at or below which a difference is no accident */
+	bool paired;	   /* sample i of A and of B are of one round */
 };
 
 /* alpha 0.01: a run has hundreds of figures, and 5 against 5 samples can reach p = 0.008. */
@@ -41,10 +47,11 @@ struct comparison {
 	enum compare_verdict verdict;
 	double effect; /* (B - A) / |A|; infinite when A is 0 and B is not */
 	double p;      /* of the U test, -1 when there was none */
+	struct paired paired; /* confidence > 0 when it was judged so */
 	char reason[160];
 };
 
-/* Returns 0 or -ENOMEM. */
+/* Returns 0, or -ENOMEM, or -E2BIG for more than PAIRED_ROUNDS_MAX rounds. */
 int compare_figures(const struct results_figure *a, const struct results_figure *b,
 	const struct compare_rule *rule, struct comparison *out);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* page.c - writes the report's HTML.  Everything that comes from a file is escaped by text(). */
+/* page.c - writes the report's HTML.  Everything that comes from a file is escaped by page_text(). */
 #include "results/page.h"
 #include "cli/cli.h"
 #include "results/compare.h"
@@ -50,10 +50,13 @@ static const char style[] =
 	"dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1.2rem;margin:.5rem "
 	"0}dt{color:var(--soft)}"
 	"dd{margin:0}summary{cursor:pointer;color:var(--blue);margin:.6rem 0}"
+	"svg.trend{width:160px;height:28px;display:block;overflow:visible}.trend polyline{fill:none;"
+	"stroke:var(--blue);stroke-width:1.5}.trend line{stroke:var(--soft);stroke-dasharray:2 2}"
+	".trend .good{fill:var(--good)}.trend .bad{fill:var(--bad)}.trend circle{fill:var(--soft)}"
 	".scroll{overflow-x:auto}.warn{background:var(--badbg);color:var(--bad);padding:.5rem "
 	".8rem;border-radius:.4rem}";
 
-static void text(FILE *f, const char *s)
+void page_text(FILE *f, const char *s)
 {
 	for (; *s; s++)
 		switch (*s) {
@@ -87,8 +90,7 @@ void page_add_plot(struct page *p, enum page_section section, const char *name, 
 	p->nplots++;
 }
 
-/* A value for people: 4 digits, thousands apart. */
-static void value(FILE *f, double v)
+void page_value(FILE *f, double v)
 {
 	char digits[40];
 	size_t n;
@@ -112,9 +114,9 @@ static void interval(FILE *f, const struct results_figure *g)
 		fputs("&ndash;", f);
 		return;
 	}
-	value(f, g->sum.low);
+	page_value(f, g->sum.low);
 	fputs(" &hellip; ", f);
-	value(f, g->sum.high);
+	page_value(f, g->sum.high);
 }
 
 static void when(FILE *f, int64_t time_s)
@@ -137,7 +139,7 @@ static const char *verdict_class(enum target_verdict v)
 static void bound(FILE *f, const struct target *t, double v)
 {
 	fputs(t->strict ? "&lt; " : t->lower ? "&le; " : "&ge; ", f);
-	value(f, v);
+	page_value(f, v);
 }
 
 static void target_row(FILE *f, const struct target *t, const struct results *r)
@@ -146,9 +148,9 @@ static void target_row(FILE *f, const struct target *t, const struct results *r)
 	enum target_verdict v = target_judge(t, r);
 
 	fputs("<tr><td>", f);
-	text(f, t->title);
+	page_text(f, t->title);
 	fputs("<br><code class=\"soft\">", f);
-	text(f, t->figure);
+	page_text(f, t->figure);
 	fputs("</code></td><td class=\"n\">", f);
 	bound(f, t, t->least);
 	fputs("</td><td class=\"n\">", f);
@@ -159,7 +161,7 @@ static void target_row(FILE *f, const struct target *t, const struct results *r)
 	fputs("</td><td class=\"n\">", f);
 	if (g) {
 		fputs("<b>", f);
-		value(f, g->sum.median);
+		page_value(f, g->sum.median);
 		fputs("</b></td><td class=\"n\">", f);
 		interval(f, g);
 	} else {
@@ -205,7 +207,7 @@ static void verdicts(FILE *f, const struct results *r)
 static void fact(FILE *f, const char *name, const char *what)
 {
 	fprintf(f, "<dt>%s</dt><dd>", name);
-	text(f, what);
+	page_text(f, what);
 	fputs("</dd>\n", f);
 }
 
@@ -227,9 +229,9 @@ static void machine(FILE *f, const struct results *r)
 	fputs("<dt>versions</dt><dd>", f);
 	json_object_foreach(r->versions, key, v)
 	{
-		text(f, key);
+		page_text(f, key);
 		fputc(' ', f);
-		text(f, json_string_value(v));
+		page_text(f, json_string_value(v));
 		fputs(" &nbsp; ", f);
 	}
 	fputs("</dd>\n</dl>\n", f);
@@ -251,7 +253,7 @@ static size_t plots(FILE *f, const struct page *p, enum page_section section)
 			"srcset=\"plots/%s-dark.svg\"><img src=\"plots/%s.svg\" width=\"%u\" "
 			"height=\"%u\" alt=\"",
 			name, name, p->plots[i].width, p->plots[i].height);
-		text(f, p->plots[i].title);
+		page_text(f, p->plots[i].title);
 		fprintf(f,
 			"\"></picture><figcaption><a href=\"plots/%s.png\">PNG</a> &middot; "
 			"<a href=\"plots/%s.svg\">SVG</a> &middot; <a "
@@ -300,7 +302,7 @@ static void number_cell(FILE *f, const struct results_figure *g, const char *uni
 	else if (*unit)
 		fprintf(f, "<b>%.2f%s</b>", g->sum.median, unit);
 	else
-		value(f, g->sum.median);
+		page_value(f, g->sum.median);
 	fputs("</td>", f);
 }
 
@@ -343,7 +345,7 @@ static void commands(FILE *f, const struct results *r)
 			if (!job)
 				continue;
 			fputs("<p><code>", f);
-			text(f, job);
+			page_text(f, job);
 			fputs("</code></p>\n", f);
 		}
 	if (drain) {
@@ -351,7 +353,7 @@ static void commands(FILE *f, const struct results *r)
 			json_string_value(json_object_get(drain->params, "store_bench"));
 
 		fputs("<p><code>", f);
-		text(f, bench ? bench : "");
+		page_text(f, bench ? bench : "");
 		fputs("</code></p>\n", f);
 	}
 	fputs("</details>\n", f);
@@ -424,11 +426,11 @@ static void cluster(FILE *f, const struct results *r)
 static void change_row(FILE *f, const struct comparison *c)
 {
 	fputs("<tr><td><code>", f);
-	text(f, c->a->name);
+	page_text(f, c->a->name);
 	fputs("</code></td><td class=\"n\">", f);
-	value(f, c->a->sum.median);
+	page_value(f, c->a->sum.median);
 	fputs("</td><td class=\"n\">", f);
-	value(f, c->b->sum.median);
+	page_value(f, c->b->sum.median);
 	fputs("</td><td class=\"n\">", f);
 	if (isfinite(c->effect))
 		fprintf(f, "%+.1f %%", 100 * c->effect);
@@ -437,7 +439,7 @@ static void change_row(FILE *f, const struct comparison *c)
 		: c->verdict == COMPARE_WORSE ? " bad"
 					      : "",
 		compare_verdict_name(c->verdict));
-	text(f, c->reason);
+	page_text(f, c->reason);
 	fputs("</td></tr>\n", f);
 }
 
@@ -445,7 +447,7 @@ static bool compared(const struct page *p, size_t i, struct comparison *c)
 {
 	static const struct compare_rule rule = COMPARE_RULE_DEFAULT;
 	const struct results_figure *b = &p->run->figures[i];
-	const struct results_figure *a = results_find(p->runs[p->nruns - 2], b->name);
+	const struct results_figure *a = results_find(p->history.runs[p->history.n - 2], b->name);
 
 	return a && !compare_figures(a, b, &rule, c);
 }
@@ -469,7 +471,7 @@ static void change_table(FILE *f, const struct page *p)
 
 static void changes(FILE *f, const struct page *p)
 {
-	const struct results *before = p->runs[p->nruns - 2];
+	const struct results *before = p->history.runs[p->history.n - 2];
 	size_t count[COMPARE_VERDICTS] = {0};
 	struct comparison c;
 
@@ -488,7 +490,7 @@ static void changes(FILE *f, const struct page *p)
 static void history(FILE *f, const struct page *p)
 {
 	fputs("<h2>History</h2>\n", f);
-	if (p->nruns < 2)
+	if (p->history.n < 2)
 		fputs("<p class=\"soft\">This is the first run on this machine with this profile; "
 		      "a second "
 		      "one makes a history.</p>\n",
@@ -496,39 +498,44 @@ static void history(FILE *f, const struct page *p)
 	else
 		changes(f, p);
 	plots(f, p, PAGE_HISTORY);
-	if (p->others)
+	page_changes(f, &p->history);
+	if (p->history.others)
 		fprintf(f,
 			"<p class=\"soft\">%zu earlier runs of other machines or profiles are not "
 			"shown: "
 			"their figures do not compare.</p>\n",
-			p->others);
+			p->history.others);
 }
 
 /* ---- everything ---- */
 
-static void figures(FILE *f, const struct results *r)
+static void figures(FILE *f, const struct page *p)
 {
+	const struct results *r = p->run;
+
 	fprintf(f,
 		"<h2>All figures</h2>\n<details><summary>%zu figures</summary><div "
 		"class=\"scroll\"><table>"
 		"<thead><tr><th>name</th><th class=\"n\">median</th><th>unit</th><th "
 		"class=\"n\">interval</th>"
-		"<th class=\"n\">samples</th><th>better</th></tr></thead><tbody>\n",
+		"<th class=\"n\">samples</th><th>better</th><th>history</th></tr></thead><tbody>\n",
 		r->nfigures);
 	for (size_t i = 0; i < r->nfigures; i++) {
 		const struct results_figure *g = &r->figures[i];
 
 		fputs("<tr><td><code>", f);
-		text(f, g->name);
+		page_text(f, g->name);
 		fputs("</code></td><td class=\"n\">", f);
-		value(f, g->sum.median);
+		page_value(f, g->sum.median);
 		fputs("</td><td>", f);
-		text(f, g->unit);
+		page_text(f, g->unit);
 		fputs("</td><td class=\"n\">", f);
 		interval(f, g);
-		fprintf(f, "</td><td class=\"n\">%zu</td><td>%s</td></tr>\n", g->n,
+		fprintf(f, "</td><td class=\"n\">%zu</td><td>%s</td><td>", g->n,
 			g->direction == RESULTS_NONE ? "&ndash;"
 						     : results_direction_name(g->direction));
+		page_trend(f, &p->history, g->name);
+		fputs("</td></tr>\n", f);
 	}
 	fputs("</tbody></table></div></details>\n", f);
 }
@@ -577,6 +584,6 @@ void page_write(const struct page *p, FILE *f)
 		bench(p, f);
 	}
 	machine(f, p->run);
-	figures(f, p->run);
+	figures(f, p);
 	fputs("</body></html>\n", f);
 }

@@ -406,6 +406,16 @@ static void put_guides(FILE *f, const struct plot_panel *p)
 	}
 }
 
+static void put_marks(FILE *f, const struct plot_panel *p)
+{
+	for (size_t g = 1; g < p->ngroups; g++)
+		if (p->marks[g])
+			fprintf(f,
+				"set arrow from first %.5f, graph 0 to first %.5f, graph 1 nohead "
+				"front dt (2,3) lw 1.5 lc rgb FG\n",
+				group_x(p, g) - 0.5, group_x(p, g) - 0.5);
+}
+
 /* A zero has no place on a log axis and no height on a linear one: it is written at the foot. */
 static void put_values(FILE *f, const struct plot_panel *p, const struct axis *a)
 {
@@ -487,6 +497,7 @@ static void put_panel(FILE *f, const struct plot *p, size_t i, const struct them
 	fprintf(f, "%s logscale y\nset yrange [%.9g:%.9g]\n", a.log ? "set" : "unset", a.lo, a.hi);
 	put_ticks(f, &a);
 	put_guides(f, panel);
+	put_marks(f, panel);
 	put_values(f, panel, &a);
 	put_plot_clause(f, panel, i, &a, t, 2.5 / p->width);
 	fputs("unset label; unset object; unset arrow\n", f);

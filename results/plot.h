@@ -50,6 +50,7 @@ struct plot_panel {
 	bool lines;	/* points over an ordered x axis instead of bars */
 	bool log;
 	bool values; /* print the value over each bar */
+	bool marks[PLOT_GROUPS_MAX]; /* a vertical line before this group: the level changed */
 	size_t ngroups, nseries, nguides;
 	char groups[PLOT_GROUPS_MAX][16]; /* x labels, first row */
 	char over[PLOT_GROUPS_MAX][16];	  /* second row: once per run of equal texts; "" for none */

@@ -8,7 +8,6 @@
 #include "results/report.h"
 #include "results/charts.h"
 #include "results/compare.h"
-#include "results/find.h"
 #include "results/page.h"
 #include "results/vmboot.h"
 
@@ -17,44 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-static bool same_bench(const struct results *a, const struct results *b)
-{
-	return a->profile == b->profile && !strcmp(a->machine.cpu, b->machine.cpu) &&
-	       a->machine.cores == b->machine.cores && !strcmp(a->machine.disk, b->machine.disk);
-}
-
-/* Takes the readable files of `dir` up to the run itself; page->runs ends with the run. */
-static int load_history(struct page *page, const char *dir, struct err *e)
-{
-	struct results_files f;
-	int rc = results_files(dir, &f, e);
-
-	if (rc == -ENOENT)
-		rc = 0;
-	page->runs = calloc(f.n + 1, sizeof(struct results *));
-	if (!page->runs)
-		rc = err_set(e, -ENOMEM, "no memory");
-	for (size_t i = 0; !rc && i < f.n; i++) {
-		struct err why = {0};
-		struct results *r;
-
-		if (results_read(f.paths[i], &r, &why)) {
-			fprintf(stderr, "left out: %s\n", why.msg);
-			continue;
-		}
-		if (r->time_s < page->run->time_s && same_bench(r, page->run)) {
-			page->runs[page->nruns++] = r;
-			continue;
-		}
-		page->others += r->time_s < page->run->time_s;
-		results_free(r);
-	}
-	results_files_free(&f);
-	if (!rc)
-		page->runs[page->nruns++] = page->run;
-	return rc;
-}
 
 /* Draws and frees a chart, and remembers it for the page; nothing to draw is no error. */
 static int draw(struct page *page, enum page_section section, struct plot *p, const char *dir,
@@ -87,8 +48,8 @@ static int draw_all(struct page *page, const char *dir, struct err *e)
 		rc = draw(page, PAGE_BOOT, vmboot_chart(page->run), dir, e);
 	if (!rc)
 		rc = draw(page, PAGE_BOOT, vmboot_chart_fleet(page->run), dir, e);
-	if (!rc && page->nruns > 1 && !vmboot_is(page->run))
-		rc = draw(page, PAGE_HISTORY, chart_history(page->runs, page->nruns), dir, e);
+	if (!rc && page->history.n > 1 && !vmboot_is(page->run))
+		rc = draw(page, PAGE_HISTORY, chart_history(&page->history), dir, e);
 	return rc;
 }
 
@@ -124,16 +85,14 @@ int results_report(const char *file, const char *dir, const char *out, struct er
 	rc = results_read(file, &page.run, e);
 	if (rc)
 		return rc;
-	rc = load_history(&page, dir, e);
+	rc = history_load(dir, page.run, &page.history, e);
 	if (!rc && (rc = results_make_dirs(plots)))
 		err_set(e, rc, "%s: %s", plots, strerror(-rc));
 	if (!rc)
 		drawn = draw_all(&page, plots, e);
 	if (!rc)
 		rc = write_page(&page, out, drawn ? NULL : e);
-	for (size_t i = 0; i + 1 < page.nruns; i++)
-		results_free(page.runs[i]);
-	free(page.runs);
+	history_free(&page.history);
 	results_free(page.run);
 	return rc ? rc : drawn;
 }
