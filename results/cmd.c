@@ -71,6 +71,9 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 	case OPT_MIN_EFFECT:
 		o->rule.min_effect = parse_number(s, "--min-effect", arg, 100) / 100;
 		return 0;
+	case OPT_MEDIANS:
+		o->medians = true;
+		return 0;
 	case OPT_PAIRED:
 		o->rule.paired = true;
 		return 0;
@@ -256,7 +259,7 @@ static int compare_all(const struct results *a, const struct results *b, const s
 		t->noisy += c.paired.confidence > 0;
 		if (rows)
 			json_array_append_new(rows, row_json(&c));
-		else if (o->all || c.verdict != COMPARE_SAME)
+		else if (o->all || (c.verdict != COMPARE_SAME && c.verdict != COMPARE_UNDECIDED))
 			print_row(&c);
 	}
 	for (size_t i = 0; i < b->nfigures; i++)

@@ -13,6 +13,13 @@ static bool same_bench(const struct results *a, const struct results *b)
 	       a->machine.cores == b->machine.cores && !strcmp(a->machine.disk, b->machine.disk);
 }
 
+/* Of two that began in the same second neither is later. */
+static bool earlier(const struct results *a, const struct results *b)
+{
+	return a->time_s < b->time_s ||
+	       (a->time_s == b->time_s && (strcmp(a->commit, b->commit) || a->dirty != b->dirty));
+}
+
 static void take(struct history *h, const char *path, const struct results *run)
 {
 	struct err why = {0};
@@ -22,11 +29,11 @@ static void take(struct history *h, const char *path, const struct results *run)
 		fprintf(stderr, "left out: %s\n", why.msg);
 		return;
 	}
-	if (r->time_s < run->time_s && same_bench(r, run)) {
+	if (earlier(r, run) && same_bench(r, run)) {
 		h->runs[h->n++] = r;
 		return;
 	}
-	h->others += r->time_s < run->time_s;
+	h->others += earlier(r, run);
 	results_free(r);
 }
 

@@ -19,7 +19,7 @@ struct history {
 	size_t others; /* left out: other machines or profiles, or no commit of the order */
 };
 
-/* The readable runs of `dir` that are older than `run` and of the same profile, processor and disk, then
+/* The readable runs of `dir` that are not later than `run` and of the same profile, processor and disk, then
  * `run` itself, which stays the caller's.  A file that cannot be read is named on stderr and left out;
  * an absent directory holds none.  Returns 0, or -ENOMEM. */
 int history_load(const char *dir, struct results *run, struct history *h, struct err *e) MUST_CHECK;

@@ -22,10 +22,14 @@ static int merge_all(const struct opts *o, struct results **all, struct err *e)
 {
 	int rc = results_read(o->args[0], all, e);
 
+	if (!rc && o->medians)
+		results_collapse(*all);
 	for (size_t i = 1; !rc && i < o->nargs; i++) {
 		struct results *r = NULL;
 
 		rc = results_read(o->args[i], &r, e);
+		if (!rc && o->medians)
+			results_collapse(r);
 		if (!rc)
 			rc = results_merge(*all, r, o->args[i], e);
 		results_free(r);
@@ -36,7 +40,10 @@ static int merge_all(const struct opts *o, struct results **all, struct err *e)
 int run_merge(int argc, char **argv)
 {
 	static const struct argp_option options[] = {
-		{"output", OPT_OUT, "DIR", 0, "where the result file goes", 0}, {0}};
+		{"output", OPT_OUT, "DIR", 0, "where the result file goes", 0},
+		{"medians", OPT_MEDIANS, NULL, 0,
+			"each file is one round: of its samples the median is taken", 0},
+		{0}};
 	struct opts o = parse_opts(argc, argv, options, "-o DIR FILE...",
 		"Make one result file of several of one commit: the samples of each figure, file "
 		"after file.  Prints the file's name.\v"

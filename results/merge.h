@@ -18,4 +18,8 @@
 int results_merge(
 	struct results *to, const struct results *from, const char *what, struct err *e) MUST_CHECK;
 
+/* Each figure's samples become one, their median: what a process measured is one sample when
+ * processes are compared, for what a process has by chance (addresses, its pages) is in all of it. */
+void results_collapse(struct results *r);
+
 #endif

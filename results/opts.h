@@ -26,6 +26,7 @@ enum {
 	OPT_PROFILE,
 	OPT_DISK,
 	OPT_VERSIONS,
+	OPT_MEDIANS,
 	OPT_PAIRED,
 	OPT_ORDER,
 	OPT_FORMAT,
@@ -45,7 +46,7 @@ struct opts {
 	const char *dir, *out, *figure, *order, *format, *better;
 	const char *commit, *profile, *disk, *versions;
 	bool dirty;
-	bool json, all, fail_on_worse, alpha_given;
+	bool json, all, fail_on_worse, alpha_given, medians;
 	struct compare_rule rule;
 	size_t min_args, max_args;
 	char **args;

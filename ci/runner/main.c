@@ -33,13 +33,14 @@ enum {
 	OPT_COMMIT,
 	OPT_DIRTY,
 	OPT_DATA,
-	OPT_PAGE
+	OPT_PAGE,
+	OPT_NO_PAGE
 };
 
 struct opts {
 	const char *profile, *only, *build, *commit, *data, *page;
 	unsigned rounds;
-	bool list, dirty;
+	bool list, dirty, no_page;
 };
 
 static const struct argp_option options[] = {
@@ -52,6 +53,7 @@ static const struct argp_option options[] = {
 		"print the parts with the seconds they take, and measure nothing", 0},
 	{"data", OPT_DATA, "DIR", 0, "where the result file goes (results/data)", 0},
 	{"page", OPT_PAGE, "DIR", 0, "where the page goes (results/page)", 0},
+	{"no-page", OPT_NO_PAGE, NULL, 0, "make no page", 0},
 	{"build", OPT_BUILD, "DIR", OPTION_HIDDEN, "the build folder", 0},
 	{"commit", OPT_COMMIT, "ID", OPTION_HIDDEN, "the commit that is measured", 0},
 	{"dirty", OPT_DIRTY, NULL, OPTION_HIDDEN, "there are uncommitted changes", 0},
@@ -79,6 +81,9 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 		return 0;
 	case OPT_PAGE:
 		o->page = arg;
+		return 0;
+	case OPT_NO_PAGE:
+		o->no_page = true;
 		return 0;
 	case OPT_BUILD:
 		o->build = arg;
@@ -210,6 +215,8 @@ static int publish(const struct bench *b, const struct opts *o, struct results *
 		return cli_fail("%s", err_text(&e, rc));
 	print_targets(r);
 	printf("\nresult: %s\n", path);
+	if (o->no_page)
+		return CLI_OK;
 	rc = report(b, o, path, &e);
 	if (rc)
 		return cli_fail("the page: %s", err_text(&e, rc));
@@ -299,6 +306,8 @@ static int bench_main(int argc, char **argv)
 		       "The data is written in $LSVD_BENCH_DIR, else in build/bench-data, and "
 		       "removed at the "
 		       "end.\n\n"
+		       "Against another commit, in turns, a round each: ci/bench --against COMMIT "
+		       "[--fail-on-worse] ...; commit by commit: ci/bench-commits.\n\n"
 		       "example: ci/bench quick --only 'fio.randwrite.4k.*' --rounds 5"};
 	struct opts o = {.profile = "quick", .build = "build", .commit = "0000000"};
 	static struct bench bench;

@@ -444,6 +444,23 @@ TEST(merging_appends_the_rounds)
 	results_free(b);
 }
 
+TEST(a_file_that_is_one_round_counts_once)
+{
+	struct results *a = run_of("d0a712d", 1000, 5, 7), *b = run_of("d0a712d", 2000, 6, 7);
+	const struct results_figure *f;
+	struct err e = {0};
+
+	results_collapse(a);
+	results_collapse(b);
+	assert_int_equal(results_merge(a, b, "b.json", &e), 0);
+	f = results_find(a, "x.iops");
+	assert_int_equal(f->n, 2);
+	assert_true(fabs(f->samples[0] - 5.025) < 1e-9 && fabs(f->samples[1] - 6.03) < 1e-9);
+	assert_int_equal(results_write(a, test_dir(), NULL, 0, &e), 0);
+	results_free(a);
+	results_free(b);
+}
+
 static void refused(struct results *b, const char *why)
 {
 	struct results *a = run_of("d0a712d", 1000, 5, 7);
