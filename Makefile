@@ -186,7 +186,7 @@ bench-runner: $(O)/ci-bench  ## build what `make bench` runs
 
 # A test links everything but the tool's main, so that it can reach any room of the house.
 test_objs := $(call obj,$(test_lib) $(filter-out cli/main.c,$(tool_src)) \
-             $(filter-out $(addprefix ci/runner/,main.c driver.c alloc.c),$(bench_src)))
+             $(filter-out $(addprefix ci/runner/,main.c driver.c alloc.c yield.c),$(bench_src)))
 define test_rule
 $(O)/test/$(basename $(notdir $(1))): $(O)/$(basename $(1)).o $$(test_objs) $(O)/liblsvd.a
 	@mkdir -p $$(@D)

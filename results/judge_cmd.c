@@ -264,7 +264,9 @@ static bool gate_line(const struct budget_line *l, const struct results *r, cons
 
 int run_gate(int argc, char **argv)
 {
-	static const struct argp_option options[] = {DIR_OPTION, {0}};
+	static const struct argp_option options[] = {DIR_OPTION,
+		{"figure", OPT_FIGURE, "GLOB", 0, "only the lines of the budget that match", 0},
+		{0}};
 	struct opts o = parse_opts(argc, argv, options, "FILE BUDGET",
 		"Fail when a figure of FILE is over its budget, or was not measured.\v"
 		"FILE is a result file, the first digits of a commit, `latest` or `previous`.  "
@@ -276,18 +278,24 @@ int run_gate(int argc, char **argv)
 	struct budget b = {0};
 	struct err e = {0};
 	char path[4096];
-	size_t bad = 0;
+	size_t bad = 0, judged = 0;
 	int rc;
 
 	if (open_one(o.args[0], o.dir, &r, path, sizeof(path)))
 		return CLI_FAILED;
 	rc = budget_read(o.args[1], &b, &e);
-	for (size_t i = 0; !rc && i < b.n; i++)
+	for (size_t i = 0; !rc && i < b.n; i++) {
+		if (o.figure && fnmatch(o.figure, b.lines[i].figure, 0))
+			continue;
+		judged++;
 		bad += !gate_line(&b.lines[i], r, path);
+	}
+	if (!rc && !judged)
+		rc = err_set(&e, -ENOENT, "%s: no line matches '%s'", o.args[1], o.figure);
 	if (rc)
 		cli_fail("%s", err_text(&e, rc));
 	else
-		printf("%zu figures, %zu over their budget or not measured\n", b.n, bad);
+		printf("%zu figures, %zu over their budget or not measured\n", judged, bad);
 	budget_free(&b);
 	results_free(r);
 	return rc || bad ? CLI_FAILED : CLI_OK;

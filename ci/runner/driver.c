@@ -10,9 +10,16 @@
  * start and stop included.  Prints a JSON array with one object per slice: ios, wall_ns, cpu_ns
  * (all threads), instructions (user mode; absent where they cannot be counted), syscalls, allocs,
  * traced The cost of choosing offsets and submitting, some 10 ns per I/O, is in it.
+ *
+ *   ci-bench count OP REGION_MIB WARM_IOS IOS
+ *
+ * The same in memory, for a number of requests instead of a time: IOS of them after WARM_IOS, in
+ * driver_counted(), which is what callgrind is told to look at.  Prints one JSON object of what they
+ * took: counts, no times.
  */
 #include "ci/runner/alloc.h"
 #include "ci/runner/bench.h"
+#include "ci/runner/yield.h"
 
 #include "lsvd.h"
 
@@ -220,25 +227,57 @@ static int slices(uint64_t warm_mib, unsigned n, unsigned slice_ms, char *why)
 	return rc;
 }
 
-int driver_main(int argc, char **argv)
-{
-	char why[LSVD_ERR_MAX] = "";
-	int rc;
+/* ---- a fixed number of requests ---- */
 
-	if (argc < 8)
-		return 2;
-	d.write_of_3 = !strcmp(argv[1], "write") ? 3 : !strcmp(argv[1], "mixed") ? 1 : 0;
-	d.url = argv[3];
-	d.region = strtoull(argv[4], NULL, 10) * MIB;
-	d.trace = argc > 8 ? argv[8] : NULL;
+int driver_counted(uint64_t ios)
+{
+	return run_until(UINT64_MAX, d.done + ios);
+}
+
+static void print_counts(const struct counts *a, const struct counts *b,
+	const struct lsvd_stats *before, const struct lsvd_stats *after)
+{
+	uint64_t put = after->put_bytes - before->put_bytes;
+	uint64_t written = after->write_bytes - before->write_bytes;
+
+	printf("{\"ios\":%llu,\"syscalls\":%llu,\"allocs\":%llu,\"puts\":%llu,\"gets\":%llu,"
+	       "\"put_bytes\":%llu,\"written_bytes\":%llu,\"journal_bytes\":%llu}\n",
+		(unsigned long long)(b->ios - a->ios),
+		(unsigned long long)(b->syscalls - a->syscalls),
+		(unsigned long long)(b->allocs - a->allocs),
+		(unsigned long long)(after->puts - before->puts),
+		(unsigned long long)(after->gets - before->gets), (unsigned long long)put,
+		(unsigned long long)written,
+		(unsigned long long)(after->journal_bytes - before->journal_bytes));
+}
+
+static int count(uint64_t warm, uint64_t ios)
+{
+	struct lsvd_stats before = {0}, after = {0};
+	struct counts a, b;
+	int rc = run_until(UINT64_MAX, d.done + warm);
+
+	lsvd_image_stats(d.img, &before);
+	count_now(&a);
+	if (rc == 0)
+		rc = driver_counted(ios);
+	count_now(&b);
+	lsvd_image_stats(d.img, &after);
+	if (rc == 0)
+		print_counts(&a, &b, &before, &after);
+	return rc;
+}
+
+static void begin(const char *op, const char *url, const char *region_mib)
+{
+	d.write_of_3 = !strcmp(op, "write") ? 3 : !strcmp(op, "mixed") ? 1 : 0;
+	d.url = url;
+	d.region = strtoull(region_mib, NULL, 10) * MIB;
 	d.rng = 88172645463325252ull;
-	d.perf_fd = open_instructions();
-	rc = open_all(argv[2], why);
-	if (rc == 0)
-		rc = prepare(why);
-	if (rc == 0)
-		rc = slices(strtoull(argv[5], NULL, 10), (unsigned)atoi(argv[6]),
-			(unsigned)atoi(argv[7]), why);
+}
+
+static int ended(int rc, char *why)
+{
 	if (rc < 0) {
 		fprintf(stderr, "driver: %s: %s\n", strerror(-rc), why);
 		return 1;
@@ -246,4 +285,41 @@ int driver_main(int argc, char **argv)
 	rc = lsvd_image_close(d.img, why);
 	lsvd_ctx_close(d.ctx);
 	return rc < 0;
+}
+
+int count_main(int argc, char **argv)
+{
+	char why[LSVD_ERR_MAX] = "";
+	int rc;
+
+	if (argc < 5)
+		return 2;
+	begin(argv[1], "mem:count", argv[2]);
+	d.perf_fd = -1;
+	yield_before_waits = true;
+	rc = open_all("mem:128M", why);
+	if (rc == 0)
+		rc = prepare(why);
+	if (rc == 0)
+		rc = count(strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
+	return ended(rc, why);
+}
+
+int driver_main(int argc, char **argv)
+{
+	char why[LSVD_ERR_MAX] = "";
+	int rc;
+
+	if (argc < 8)
+		return 2;
+	begin(argv[1], argv[3], argv[4]);
+	d.trace = argc > 8 ? argv[8] : NULL;
+	d.perf_fd = open_instructions();
+	rc = open_all(argv[2], why);
+	if (rc == 0)
+		rc = prepare(why);
+	if (rc == 0)
+		rc = slices(strtoull(argv[5], NULL, 10), (unsigned)atoi(argv[6]),
+			(unsigned)atoi(argv[7]), why);
+	return ended(rc, why);
 }

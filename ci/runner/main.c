@@ -111,6 +111,7 @@ static void make_plan(struct bench *b)
 	fio_parts(b);
 	gc_parts(b);
 	mem_parts(b);
+	counters_parts(b);
 	legs_parts(b);
 	boot_parts(b);
 	copy_parts(b);
@@ -343,6 +344,8 @@ int main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "driver"))
 		return driver_main(argc - 1, argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "count"))
+		return count_main(argc - 1, argv + 1);
 	if (argc > 1 && !strcmp(argv[1], "boot"))
 		return boot_main(argc - 1, argv + 1);
 	if (argc > 1 && !strcmp(argv[1], "drain"))
