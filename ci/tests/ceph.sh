@@ -4,6 +4,7 @@
 # all tests.
 #
 # Everything lives in a folder under ${TMPDIR:-/var/tmp} that is removed at the end.  O is the build folder.
+# needs: ceph
 # Last line: `ceph: N passed, N failed, N skipped`; exit code 0 when none failed.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1

@@ -4,6 +4,7 @@
 #
 # What a service does wrong on demand is tested without one, in core/test/test_s3*.c.
 # Everything lives in a folder under ${TMPDIR:-/var/tmp} that is removed at the end.  O is the build folder.
+# needs: ceph
 # Last line: `s3: N passed, N failed, N skipped`; exit code 0 when none failed.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1

@@ -37,6 +37,7 @@
 #define LSVD_STORE_STORE_H
 
 #include "sys/config.h"
+#include "sys/fingerprint.h"
 #include "sys/loop.h"
 
 #include <sys/uio.h>
@@ -152,6 +153,11 @@ struct fault_rules *store_fault_rules(struct store *fault);	/* change them at ru
 struct mem_objects;
 int mem_objects_new(struct mem_objects **out) MUST_CHECK;
 void mem_objects_free(struct mem_objects *o);
+/* A copy, without the locks.  It shares the objects that are there now: the original must outlive
+ * it, and must not change meanwhile. */
+int mem_objects_copy(struct mem_objects *o, struct mem_objects **out) MUST_CHECK;
+/* Adds names and bytes. */
+void mem_objects_fingerprint(struct mem_objects *o, struct fingerprint *d);
 int store_mem_on(struct loop *l, struct mem_objects *o, struct store **out) MUST_CHECK;
 
 #endif
