@@ -13,6 +13,7 @@ int cmd_trace_compare(int argc, char **argv);
 int cmd_trace_dump(int argc, char **argv);
 int cmd_trace_export(int argc, char **argv);
 int cmd_trace_import(int argc, char **argv);
+int cmd_trace_capture(int argc, char **argv);
 int cmd_trace_replay(int argc, char **argv);
 int cmd_trace_plot(int argc, char **argv);
 
