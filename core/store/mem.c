@@ -23,8 +23,8 @@
 struct object {
 	uint64_t version;
 	struct mem_bytes bytes;
-	struct object *next;  /* among those to be used again */
-	unsigned refs;	      /* of copies of the table */
+	struct object *next;	  /* among those to be used again */
+	unsigned refs;		  /* of copies of the table */
 	struct fingerprint print; /* of the bytes, once asked for */
 	char name[STORE_NAME_MAX + 1];
 };
@@ -178,8 +178,8 @@ static struct mem_lock **find_stolen(
 	size_t len = strcspn(name, "/");
 	struct mem_lock **p = &o->locks;
 
-	while (*p && !((*p)->stolen && (*p)->holder == holder &&
-			     !strncmp((*p)->image, name, len) && !(*p)->image[len]))
+	while (*p && !((*p)->stolen && (*p)->holder == holder && !strncmp((*p)->image, name, len) &&
+			     !(*p)->image[len]))
 		p = &(*p)->next;
 	return p;
 }
@@ -261,8 +261,8 @@ static int64_t do_swap(struct mem_objects *o, struct store_req *r)
 	char tag[STORE_TAG_MAX];
 
 	if (*find_stolen(o, r->store, r->name))
-		return err_set(r->err, -ESTALE, "%s: the lock of '%s' was stolen", r->store->url,
-			r->name);
+		return err_set(
+			r->err, -ESTALE, "%s: the lock of '%s' was stolen", r->store->url, r->name);
 	if (!r->tag[0]) {
 		rc = create(o, r);
 		if (!rc)

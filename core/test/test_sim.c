@@ -99,8 +99,8 @@ static void run_as_then(uint64_t seed)
 	sim_run(&p);
 }
 
-/* Schedules that found something once, when there was no roll-back yet: an opening that was cut between the legs, and a superblock
- * that was tried again while the image closed. */
+/* Schedules that found something once, when there was no roll-back yet: an opening that was cut
+ * between the legs, and a superblock that was tried again while the image closed. */
 TEST(schedules_that_failed_once)
 {
 	static const uint64_t seeds[] = {70075930, 70127532, 70081138};
