@@ -89,6 +89,10 @@ enum lsvd_drive { LSVD_DRIVE_INLINE, LSVD_DRIVE_THREAD };
 LSVD_API int lsvd_ctx_open(
 	const struct lsvd_config *cfg, enum lsvd_drive drive, struct lsvd_ctx **ctx, char *why);
 
+/* Open the pool now, rather than with the first image that is opened for writing: for who opens read-only images first,
+ * which then have the pool's cache.  0 when it is open already. */
+LSVD_API int lsvd_ctx_open_pool(struct lsvd_ctx *ctx, char *why);
+
 /* Every image must be closed. */
 LSVD_API void lsvd_ctx_close(struct lsvd_ctx *ctx);
 
@@ -174,6 +178,13 @@ LSVD_API int lsvd_image_stat(
 /* Facts about an open image. */
 LSVD_API int lsvd_image_info(struct lsvd_image *img, struct lsvd_image_info *info);
 LSVD_API uint64_t lsvd_image_size(const struct lsvd_image *img);
+
+/* Calls fn for each run of the range that holds data, in order, cut to the range; what is between
+ * reads as zeroes.  Runs may touch.  Stops when fn returns non-zero, and returns that; fn may call no
+ * function of this library.  Writes that are in flight may be seen or not.  -EINVAL: the range is not
+ * within the image, or not of whole sectors. */
+LSVD_API int lsvd_image_extents(struct lsvd_image *img, uint64_t offset_bytes, uint64_t len_bytes,
+	int (*fn)(void *arg, uint64_t offset_bytes, uint64_t len_bytes), void *arg);
 
 /* Grow, or shrink (what lies beyond the new end must be unmapped, or force).  I/O may go on; while it
  * shrinks, requests beyond the new end are refused, and writes there that are in flight are cut.

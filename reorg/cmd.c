@@ -12,6 +12,7 @@
 #include "reorg/cmd.h"
 
 #include "reorg/build.h"
+#include "reorg/translate.h"
 #include "sys/config.h"
 #include "trace/cmd.h"
 
@@ -25,6 +26,8 @@
 enum {
 	OPT_EVAL = 0x2000,
 	OPT_EXTENTS,
+	OPT_ORDER,
+	OPT_RECORDED_ON,
 	OPT_PLAN,
 	OPT_VERIFY,
 	OPT_UNPROVED,
@@ -34,12 +37,21 @@ enum {
 	OPT_CHUNK,
 	OPT_READAHEAD,
 	OPT_VARIANT,
+	OPT_CLONES,
 	OPT_REAL,
 	OPT_SPEED
 };
 
 static const struct argp_option options[] = {
 	{"trace", 't', "FILE", 0, "a boot of BASE (any format of `lsvd trace`); more may follow",
+		0},
+	{"recorded-on", OPT_RECORDED_ON, "IMAGE", 0,
+		"the traces are of this image, an older build: they are translated to BASE by "
+		"what the blocks hold",
+		0},
+	{"order", OPT_ORDER, "ORDER", 0,
+		"how the data lies: boot (default), packed (what boots read together, in LBA "
+		"order), lba (as imported); all carry the profile",
 		0},
 	{"verify", OPT_VERIFY, NULL, 0, "only compare BASE and NEW, sector by sector", 0},
 	{"no-verify", OPT_UNPROVED, NULL, 0, "do not compare after the build", 0},
@@ -58,6 +70,9 @@ static const struct argp_option options[] = {
 	{"readahead", OPT_READAHEAD, "SIZE", 0, "window of the variant `readahead` (1M)", 1},
 	{"variant", OPT_VARIANT, "NAME", 0,
 		"only this one: original, readahead, reorg, reorg_prefetch, warm; may be repeated",
+		1},
+	{"clones", OPT_CLONES, "N", 0,
+		"so many clones boot at once, on one pool and cache; figures are of all together",
 		1},
 	{"real-time", OPT_REAL, NULL, 0, "replay in real time instead of virtual time", 1},
 	{"speed", OPT_SPEED, "FACTOR", 0, "divide the guest's think times by this", 1},
@@ -113,6 +128,16 @@ static void add_variant(struct reorg_args *a, struct argp_state *st, const char 
 	argp_error(st, "--variant: there is no '%s'", arg);
 }
 
+static void set_order(struct reorg_args *a, struct argp_state *st, const char *arg)
+{
+	for (unsigned o = 0; o < PLAN_ORDERS; o++)
+		if (!strcmp(arg, plan_order_name(o))) {
+			a->order = o;
+			return;
+		}
+	argp_error(st, "--order: there are boot, packed and lba, no '%s'", arg);
+}
+
 static void add_file(const char **files, unsigned *n, struct argp_state *st, const char *arg)
 {
 	if (*n == REORG_TRACES_MAX)
@@ -148,6 +173,8 @@ static void check(const struct reorg_args *a, struct argp_state *st)
 {
 	if (a->verify && (a->plan || a->traces))
 		argp_error(st, "--verify goes with BASE and NEW alone");
+	if (a->recorded_on && (a->plan || a->verify))
+		argp_error(st, "--recorded-on goes with BASE, NEW and traces");
 	if (a->extents && !a->plan)
 		argp_error(st, "--extents goes with --plan");
 	if (a->plan && a->images == 0 && !a->extents)
@@ -173,6 +200,12 @@ static error_t parse(int key, char *arg, struct argp_state *st)
 		break;
 	case OPT_EVAL:
 		add_file(a->eval, &a->evals, st, arg);
+		break;
+	case OPT_ORDER:
+		set_order(a, st, arg);
+		break;
+	case OPT_RECORDED_ON:
+		a->recorded_on = arg;
 		break;
 	case OPT_EXTENTS:
 		a->extents = arg;
@@ -207,6 +240,12 @@ static error_t parse(int key, char *arg, struct argp_state *st)
 		break;
 	case OPT_VARIANT:
 		add_variant(a, st, arg);
+		break;
+	case OPT_CLONES:
+		a->clones = (unsigned)strtoul(arg, &end, 10);
+		if (end == arg || *end || !a->clones || a->clones > PREDICT_CLONES_MAX)
+			argp_error(st, "--clones: '%s' is not a number from 1 to %d", arg,
+				PREDICT_CLONES_MAX);
 		break;
 	case OPT_REAL:
 		a->real_time = true;
@@ -257,7 +296,8 @@ void reorg_unload(struct reorg_traces *t)
 struct job {
 	const struct reorg_args *a;
 	struct session s;
-	struct session_image base, new;
+	struct session_image base, new, old; /* old: what the traces were recorded on */
+	struct translate_counts led;
 	struct store *store; /* of the new image */
 	char name[80];	     /* in it */
 	struct extents x;
@@ -327,6 +367,7 @@ static int prove(struct job *j, struct err *e)
 
 static void close_job(struct job *j)
 {
+	session_close_image(&j->old);
 	session_close_image(&j->new);
 	session_close_image(&j->base);
 	store_close(j->store);
@@ -344,12 +385,25 @@ static int told(const struct job *j)
 	return CLI_OK;
 }
 
+static json_t *led_json(const struct translate_counts *c)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "blocks", (json_int_t)c->blocks, "same",
+		(json_int_t)c->same, "moved", (json_int_t)c->moved, "changed",
+		(json_int_t)c->changed, "lost", (json_int_t)c->lost);
+}
+
 static void report(const struct job *j)
 {
 	const struct reorg_args *a = j->a;
 	json_t *out = json_object();
 
 	if (!a->open.json) {
+		if (a->recorded_on && !a->open.quiet)
+			printf("blocks that the boots read: %" PRIu64 ", %" PRIu64
+			       " where they were, %" PRIu64 " moved, %" PRIu64 " changed, %" PRIu64
+			       " not there any more\n",
+				j->led.blocks, j->led.same, j->led.moved, j->led.changed,
+				j->led.lost);
 		if (!a->verify && !a->open.quiet)
 			reorg_plan_print(&j->plan, a->traces);
 		if (!a->verify && !a->open.quiet)
@@ -366,6 +420,8 @@ static void report(const struct job *j)
 		json_object_set_new(out, "plan", reorg_plan_json(&j->plan, a->traces));
 		json_object_set_new(out, "build_seconds", json_real(j->build_s));
 	}
+	if (a->recorded_on)
+		json_object_set_new(out, "translated", led_json(&j->led));
 	json_object_set_new(out, "bytes", json_integer((json_int_t)(j->x.size_sectors * 512)));
 	json_object_set_new(out, "data_bytes", json_integer((json_int_t)(j->x.sectors * 512)));
 	if (a->verify || !a->unproved) {
@@ -378,15 +434,43 @@ static void report(const struct job *j)
 	cli_print_json(out);
 }
 
-static int work(struct job *j, const struct reorg_traces *t, struct lsvd_config *cfg, struct err *e)
+/* The traces as they would be on BASE. */
+static int translate_all(struct job *j, struct reorg_traces *t, struct err *e)
+{
+	struct cli_progress p;
+	struct reorg_watch w = {progress, &p, &cli_interrupted};
+	struct translator *tr = NULL;
+	int rc = session_open_image(&j->s, j->a->recorded_on, &j->old, e);
+
+	if (rc)
+		return rc;
+	cli_progress_begin(&p, "look at blocks", j->x.sectors * 512, j->a->open.quiet);
+	rc = translator_new(&j->base, &w, &tr, e);
+	if (!rc)
+		cli_progress_end(&p);
+	for (unsigned i = 0; !rc && i < t->n; i++) {
+		rc = translate(tr, &j->old, &t->t[i], &j->led, e);
+		if (rc)
+			err_wrap(e, rc, "translate trace '%s'", t->p[i].name);
+		t->p[i].records = t->t[i].records;
+		t->p[i].n = t->t[i].n;
+	}
+	translator_free(tr);
+	return rc;
+}
+
+static int work(struct job *j, struct reorg_traces *t, struct lsvd_config *cfg, struct err *e)
 {
 	struct config c;
 	int rc = config_resolve(cfg, j->a->image[1], &c, e);
 
 	if (!rc)
 		rc = open_base(j, cfg, e);
+	if (!rc && j->a->recorded_on)
+		rc = translate_all(j, t, e);
 	if (!rc && !j->a->verify)
-		rc = plan_make(t->p, t->n, j->x.p, j->x.n, j->x.size_sectors, &j->plan, e);
+		rc = plan_make_ordered(t->p, t->n, j->a->order, j->x.p, j->x.n, j->x.size_sectors,
+			&j->plan, e);
 	if (!rc && !j->a->verify)
 		rc = build(j, c.object_bytes, e);
 	if (!rc && (j->a->verify || !j->a->unproved))
@@ -394,7 +478,7 @@ static int work(struct job *j, const struct reorg_traces *t, struct lsvd_config 
 	return rc;
 }
 
-static int run_job(const struct reorg_args *a, const struct reorg_traces *t)
+static int run_job(const struct reorg_args *a, struct reorg_traces *t)
 {
 	struct job j = {.a = a};
 	struct lsvd_config *cfg;
@@ -450,7 +534,7 @@ static int run_plan(const struct reorg_args *a, const struct reorg_traces *t)
 
 	if (code)
 		return code;
-	rc = plan_make(t->p, t->n, x.p, x.n, x.size_sectors, &plan, &e);
+	rc = plan_make_ordered(t->p, t->n, a->order, x.p, x.n, x.size_sectors, &plan, &e);
 	if (rc) {
 		code = cli_fail("%s", err_text(&e, rc));
 	} else {
@@ -481,6 +565,8 @@ static int run_reorg(int argc, char **argv)
 		       "model of the store; `original` is BASE as imported, in LBA order.\n\n"
 		       "Examples:\n"
 		       "  lsvd reorg file:/srv/vols/base file:/srv/vols/fast --trace boot1 boot2\n"
+		       "  lsvd reorg file:/srv/vols/base2 file:/srv/vols/fast2 --trace boot1 \\\n"
+		       "       --recorded-on file:/srv/vols/base\n"
 		       "  lsvd reorg --plan file:/srv/vols/base --trace boot1 --eval boot2 \\\n"
 		       "       --model s3 --latency 5ms,20ms\n\n"
 		       "Exit codes: 0 done, 1 failed or not equal, 2 usage."};

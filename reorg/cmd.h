@@ -17,12 +17,15 @@ struct reorg_args {
 	const char *trace[REORG_TRACES_MAX], *eval[REORG_TRACES_MAX];
 	unsigned traces, evals;
 	const char *extents; /* instead of BASE */
+	enum plan_order order;
+	const char *recorded_on; /* the image that the traces are of; NULL: BASE */
 	bool plan, verify, unproved, real_time;
 	struct model_class model;
 	uint64_t latency_ns[REORG_LATENCIES_MAX];
 	unsigned latencies;
 	double speed;
 	uint64_t bandwidth, chunk_bytes, readahead_bytes;
+	unsigned clones;
 	unsigned variants; /* bit set of enum predict_variant; 0 = all */
 };
 

@@ -47,10 +47,11 @@ static json_t *run_json(const struct table *t, const char *trace, bool planned, 
 	enum predict_variant v, const struct predict_result *r)
 {
 	return json_pack(
-		"{s:s, s:b, s:s, s:f, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f, "
+		"{s:s, s:b, s:s, s:f, s:s, s:b, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f, "
 		"s:f, s:o, s:o}",
 		"trace", trace, "in_plan", planned, "model", t->a->model.name, "latency_ms",
 		ms(latency_ns), "variant", predict_variant_name(v), "real_time", t->a->real_time,
+		"clones", (json_int_t)(t->a->clones ? t->a->clones : 1),
 		"gets", number(r->gets), "bytes", number(r->get_bytes), "open_gets",
 		number(r->open_gets), "requests", number(r->requests), "reads", number(r->reads),
 		"read_bytes", number(r->read_bytes), "outstanding_ms", ms(r->outstanding_ns),
@@ -99,6 +100,7 @@ static int run(struct table *t, const struct plan_trace *boot, bool planned, uin
 		.chunk_bytes = t->a->chunk_bytes,
 		.real_time = t->a->real_time,
 		.speed = t->a->speed,
+		.clones = t->a->clones,
 		.stop = &cli_interrupted};
 	struct predict_result r;
 	struct err e;

@@ -201,6 +201,15 @@ static int by_zone_and_place(const void *a, const void *b)
 	return (x->lba > y->lba) - (x->lba < y->lba);
 }
 
+static int by_zone_and_lba(const void *a, const void *b)
+{
+	const struct piece *x = a, *y = b;
+
+	if (x->zone != y->zone)
+		return x->zone < y->zone ? -1 : 1;
+	return (x->lba > y->lba) - (x->lba < y->lba);
+}
+
 static void join_ranges(struct plan *p, const struct pieces *a)
 {
 	for (size_t i = 0; i < a->n; i++) {
@@ -248,9 +257,32 @@ static void make_digest(struct plan *p, uint64_t size_sectors)
 	digest_end(&d, p->digest);
 }
 
-static int arrange(struct pieces *hot, struct pieces *rest, uint64_t size_sectors, struct plan *p,
-	struct err *e)
+/* `hot` comes in the order of boots. */
+static int lay_out(struct pieces *hot, struct pieces *rest, enum plan_order order, struct plan *p)
 {
+	if (order == PLAN_PACKED && hot->n)
+		qsort(hot->p, hot->n, sizeof(*hot->p), by_zone_and_lba);
+	if (order != PLAN_LBA) {
+		join_ranges(p, hot);
+		join_ranges(p, rest);
+		return 0;
+	}
+	for (size_t i = 0; i < hot->n; i++) {
+		hot->p[i].zone = PLAN_NEVER;
+		if (add(rest, &hot->p[i]))
+			return -ENOMEM;
+	}
+	if (rest->n)
+		qsort(rest->p, rest->n, sizeof(*rest->p), by_zone_and_lba);
+	join_ranges(p, rest);
+	return 0;
+}
+
+static int arrange(struct pieces *hot, struct pieces *rest, enum plan_order order,
+	uint64_t size_sectors, struct plan *p, struct err *e)
+{
+	int rc;
+
 	if (hot->n > PROFILE_RANGES_MAX)
 		return err_set(e, -E2BIG, "the boots touch %zu ranges; a profile holds %d", hot->n,
 			PROFILE_RANGES_MAX);
@@ -260,16 +292,18 @@ static int arrange(struct pieces *hot, struct pieces *rest, uint64_t size_sector
 		return -ENOMEM;
 	if (hot->n)
 		qsort(hot->p, hot->n, sizeof(*hot->p), by_zone_and_place);
-	join_ranges(p, hot);
-	join_ranges(p, rest);
 	for (size_t i = 0; i < hot->n; i++)
 		add_profile(p, &hot->p[i]);
+	rc = lay_out(hot, rest, order, p);
+	if (rc)
+		return rc;
 	make_digest(p, size_sectors);
 	return 0;
 }
 
-static int make(const struct plan_trace *traces, size_t boots, const struct plan_extent *mapped,
-	size_t mapped_n, uint64_t size_sectors, struct plan *out, struct err *e)
+static int make(const struct plan_trace *traces, size_t boots, enum plan_order order,
+	const struct plan_extent *mapped, size_t mapped_n, uint64_t size_sectors, struct plan *out,
+	struct err *e)
 {
 	struct pieces touched = {0}, hot = {0}, rest = {0};
 	struct plan p = {0};
@@ -282,7 +316,7 @@ static int make(const struct plan_trace *traces, size_t boots, const struct plan
 	if (!rc)
 		rc = clip(mapped, mapped_n, size_sectors, &touched, &hot, &rest, e);
 	if (!rc)
-		rc = arrange(&hot, &rest, size_sectors, &p, e);
+		rc = arrange(&hot, &rest, order, size_sectors, &p, e);
 	free(touched.p);
 	free(hot.p);
 	free(rest.p);
@@ -294,18 +328,32 @@ static int make(const struct plan_trace *traces, size_t boots, const struct plan
 	return 0;
 }
 
-int plan_make(const struct plan_trace *traces, size_t boots, const struct plan_extent *mapped,
-	size_t mapped_n, uint64_t size_sectors, struct plan *out, struct err *e)
+const char *plan_order_name(enum plan_order o)
+{
+	static const char *const names[PLAN_ORDERS] = {"boot", "packed", "lba"};
+
+	return names[o];
+}
+
+int plan_make_ordered(const struct plan_trace *traces, size_t boots, enum plan_order order,
+	const struct plan_extent *mapped, size_t mapped_n, uint64_t size_sectors, struct plan *out,
+	struct err *e)
 {
 	if (!boots)
 		return err_set(e, -EINVAL, "a plan needs the trace of at least one boot");
-	return make(traces, boots, mapped, mapped_n, size_sectors, out, e);
+	return make(traces, boots, order, mapped, mapped_n, size_sectors, out, e);
+}
+
+int plan_make(const struct plan_trace *traces, size_t boots, const struct plan_extent *mapped,
+	size_t mapped_n, uint64_t size_sectors, struct plan *out, struct err *e)
+{
+	return plan_make_ordered(traces, boots, PLAN_BOOT, mapped, mapped_n, size_sectors, out, e);
 }
 
 int plan_make_plain(const struct plan_extent *mapped, size_t mapped_n, uint64_t size_sectors,
 	struct plan *out, struct err *e)
 {
-	return make(NULL, 0, mapped, mapped_n, size_sectors, out, e);
+	return make(NULL, 0, PLAN_LBA, mapped, mapped_n, size_sectors, out, e);
 }
 
 void plan_free(struct plan *p)

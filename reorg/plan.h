@@ -32,18 +32,27 @@ struct plan_extent {
 	uint64_t lba, len; /* sectors */
 };
 
+/* How the data lies; the profile is the same. */
+enum plan_order {
+	PLAN_BOOT,   /* zones, what boots read in the order in which they do */
+	PLAN_PACKED, /* zones, each of them in LBA order */
+	PLAN_LBA,    /* all in LBA order, as an import lays it out */
+	PLAN_ORDERS
+};
+const char *plan_order_name(enum plan_order o); /* "boot", "packed", "lba" */
+
 enum plan_zone { PLAN_EVERY, PLAN_SOME, PLAN_NEVER, PLAN_ZONES };
 
 struct plan_range {
 	uint64_t lba, len; /* sectors */
-	uint8_t zone;	   /* enum plan_zone; rises along the array */
+	uint8_t zone;	   /* enum plan_zone; rises along the array; PLAN_NEVER in LBA order */
 };
 
 struct plan {
 	struct plan_range
 		*ranges; /* all that is mapped, each sector once, in the order of the layout */
 	size_t n;
-	struct profile_range *profile; /* the first two zones: the same order, cut finer by time */
+	struct profile_range *profile; /* the first two zones in boot order, cut by time, too */
 	uint32_t profile_n;
 	uint64_t zone_bytes[PLAN_ZONES];
 	uint8_t digest[16]; /* of all the above */
@@ -54,6 +63,11 @@ struct plan {
  * PROFILE_RANGES_MAX ranges. */
 int plan_make(const struct plan_trace *traces, size_t boots, const struct plan_extent *mapped,
 	size_t mapped_n, uint64_t size_sectors, struct plan *out, struct err *e) MUST_CHECK;
+
+/* The same with another order of the data than PLAN_BOOT. */
+int plan_make_ordered(const struct plan_trace *traces, size_t boots, enum plan_order order,
+	const struct plan_extent *mapped, size_t mapped_n, uint64_t size_sectors, struct plan *out,
+	struct err *e) MUST_CHECK;
 
 /* LBA order and no profile: the layout of a plain import. */
 int plan_make_plain(const struct plan_extent *mapped, size_t mapped_n, uint64_t size_sectors,

@@ -18,6 +18,7 @@
 #include "sys/loop_sim.h"
 #include "sys/loop_uring.h"
 #include "trace/replay.h"
+#include "volume/clone.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -39,6 +40,7 @@ struct machine {
 	struct store *store;
 	struct sim_disk *disk;
 	struct lsvd_ctx *ctx;
+	unsigned booted;
 };
 
 struct boot;
@@ -53,6 +55,7 @@ struct slot {
 struct boot {
 	struct machine *m;
 	struct lsvd_image *img;
+	bool started, told;
 	struct replay *replay;
 	struct loop_timer timer;
 	struct slot *slots;
@@ -170,7 +173,14 @@ static void timer(void *arg, uint64_t when_ns)
 
 static void timer_fired(struct loop_timer *t)
 {
-	replay_timer(container_of(t, struct boot, timer)->replay);
+	struct boot *b = container_of(t, struct boot, timer);
+
+	if (!b->started) {
+		b->started = true;
+		replay_start(b->replay);
+	} else {
+		replay_timer(b->replay);
+	}
 }
 
 static bool is_zero(const uint8_t *p)
@@ -250,48 +260,103 @@ static bool stopped(const struct machine *m)
 	return m->in->stop && *m->in->stop;
 }
 
+/* Boots at once. */
+struct fleet {
+	struct machine *m;
+	struct boot *boots;
+	unsigned n;
+};
+
 /* In real time a sleep ends some tens of microseconds late, as long as the pool takes for a read:
  * so short waits are spun through. */
-static int64_t wait_ns(const struct boot *b, uint64_t last_ns)
+static int64_t wait_ns(const struct fleet *f, uint64_t last_ns)
 {
-	if (!b->m->in->real_time)
+	unsigned in_flight = 0;
+
+	if (!f->m->in->real_time)
 		return LOOP_FOREVER;
-	return b->in_flight && loop_clock(b->m->loop) - last_ns < SPIN_NS ? 0 : POLL_NS;
+	for (unsigned i = 0; i < f->n; i++)
+		in_flight += f->boots[i].in_flight;
+	return in_flight && loop_clock(f->m->loop) - last_ns < SPIN_NS ? 0 : POLL_NS;
 }
 
-static int replay(struct boot *b, struct replay_result *res, struct err *e)
+static bool finished(const struct fleet *f)
 {
-	uint64_t last_ns = 0;
-	bool told = false;
+	for (unsigned i = 0; i < f->n; i++)
+		if (!f->boots[i].started || !replay_finished(f->boots[i].replay))
+			return false;
+	return true;
+}
 
-	replay_start(b->replay);
-	while (!replay_finished(b->replay)) {
-		int ran = loop_poll(b->m->loop, wait_ns(b, last_ns));
+static void stop_all(struct fleet *f)
+{
+	for (unsigned i = 0; i < f->n; i++) {
+		struct boot *b = &f->boots[i];
 
-		if (ran)
-			last_ns = loop_clock(b->m->loop);
-		if (!told && stopped(b->m)) {
+		if (!b->started)
+			timer_fired(&b->timer);
+		if (!b->told)
 			replay_stop(b->replay);
-			told = true;
-		}
-		if (!ran && !b->m->in->real_time)
-			return err_set(e, -EIO, "the replay hangs: nothing can happen any more");
+		b->told = true;
 	}
+}
+
+/* Add what one boot came to. */
+static int take(struct boot *b, struct replay_result *sum, struct err *e)
+{
+	struct replay_result r;
+
 	loop_timer_cancel(b->m->loop, &b->timer);
-	if (told)
+	if (b->told)
 		return err_set(e, -EINTR, "interrupted");
-	replay_get(b->replay, res);
-	if (res->errors)
-		return err_set(e, res->first_error, "%" PRIu64 " of the requests failed: %s",
-			res->errors, err_text(NULL, res->first_error));
+	replay_get(b->replay, &r);
+	if (r.errors)
+		return err_set(e, r.first_error, "%" PRIu64 " of the requests failed: %s", r.errors,
+			err_text(NULL, r.first_error));
 	if (b->wrong)
 		return err_set(e, -EBADMSG, "sector %" PRIu64 " was read with wrong contents",
 			b->wrong_lba);
+	sum->requests += r.requests;
+	sum->op[TRACE_READ].requests += r.op[TRACE_READ].requests;
+	sum->op[TRACE_READ].bytes += r.op[TRACE_READ].bytes;
+	sum->stall_ns += r.stall_ns;
+	if (r.read_outstanding_ns > sum->read_outstanding_ns)
+		sum->read_outstanding_ns = r.read_outstanding_ns;
+	if (r.wall_ns > sum->wall_ns)
+		sum->wall_ns = r.wall_ns;
 	return 0;
 }
 
+static int replay(struct fleet *f, struct replay_result *res, struct err *e)
+{
+	uint64_t last_ns = 0, now_ns = loop_clock(f->m->loop);
+	int rc = 0;
+
+	*res = (struct replay_result){0};
+	for (unsigned i = 0; i < f->n; i++) {
+		if (f->m->in->apart_ns && i)
+			loop_timer_set(f->m->loop, &f->boots[i].timer,
+				now_ns + i * f->m->in->apart_ns);
+		else
+			timer_fired(&f->boots[i].timer);
+	}
+	while (!finished(f)) {
+		int ran = loop_poll(f->m->loop, wait_ns(f, last_ns));
+
+		if (ran)
+			last_ns = loop_clock(f->m->loop);
+		if (stopped(f->m))
+			stop_all(f);
+		if (!ran && !f->m->in->real_time)
+			return err_set(e, -EIO, "the replay hangs: nothing can happen any more");
+	}
+	for (unsigned i = 0; i < f->n && !rc; i++)
+		rc = take(&f->boots[i], res, e);
+	return rc;
+}
+
 struct before {
-	struct store_counts store;
+	struct store_counts store; /* of the one handle that all images share */
 	struct cache_stats cache;
 	uint64_t ns;
 };
@@ -326,45 +391,85 @@ static void measure(const struct before *a, const struct before *open, const str
 		out->wasted_bytes = out->prefetch_bytes - used;
 }
 
-static int run_open(struct boot *b, struct before *open, struct replay_result *r, struct err *e)
+static int prepare(struct boot *b, struct err *e)
 {
 	const struct predict_input *in = b->m->in;
 	static const struct replay_ops ops = {now, submit, timer};
 	struct replay_options opt = {.max_outstanding = SLOTS,
 		.image_bytes = in->layout->size_sectors * 512,
 		.speed = in->speed};
-	int rc;
 
-	*open = look(b->m);
+	b->timer.fire = timer_fired;
+	for (size_t i = 0; i < in->n; i++)
+		b->loose |= in->records[i].op == TRACE_DISCARD ||
+			    in->records[i].op == TRACE_WRITE_ZEROES;
 	b->slots = calloc(SLOTS, sizeof(*b->slots));
 	if (!b->slots)
 		return err_set(e, -ENOMEM, "out of memory");
-	rc = replay_new(in->records, in->n, &opt, &ops, b, &b->replay, e);
-	return rc ? rc : replay(b, r, e);
+	return replay_new(in->records, in->n, &opt, &ops, b, &b->replay, e);
+}
+
+/* The image itself, or a clone of it for each boot. */
+static int open_all(struct fleet *f, struct err *e)
+{
+	struct machine *m = f->m;
+	int rc = 0;
+
+	for (unsigned i = 0; i < f->n && !rc; i++) {
+		char name[32] = LAYOUT_NAME;
+
+		f->boots[i].m = m;
+		if (m->in->clones) {
+			snprintf(name, sizeof(name), LAYOUT_NAME "-%u-%u", m->booted, i);
+			rc = volume_clone(m->store, LAYOUT_NAME, NULL, name, e);
+		}
+		if (!rc)
+			rc = ctx_image_open(m->ctx, m->store, name, 0, &f->boots[i].img, e);
+		if (!rc)
+			rc = prepare(&f->boots[i], e);
+	}
+	m->booted++;
+	return rc;
+}
+
+static int close_all(struct fleet *f, struct err *e)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < f->n; i++) {
+		struct boot *b = &f->boots[i];
+		int rc2 = b->img ? lsvd_image_close(b->img, rc || !e ? NULL : e->msg) : 0;
+
+		rc = rc ? rc : rc2;
+		replay_free(b->replay);
+		for (size_t k = 0; b->slots && k < SLOTS; k++)
+			free(b->slots[k].iov.iov_base);
+		free(b->slots);
+	}
+	return rc;
 }
 
 static int boot(struct machine *m, struct predict_result *out, struct err *e)
 {
-	struct boot b = {.m = m, .timer = {.fire = timer_fired}};
-	struct before start = look(m), open, end;
+	struct fleet f = {.m = m, .n = m->in->clones ? m->in->clones : 1};
+	struct before start, open, end;
 	struct replay_result r;
-	int rc = ctx_image_open(m->ctx, m->store, LAYOUT_NAME, 0, &b.img, e), rc2;
+	int rc, rc2;
 
-	if (rc)
-		return rc;
-	for (size_t i = 0; i < m->in->n; i++)
-		b.loose |= m->in->records[i].op == TRACE_DISCARD ||
-			   m->in->records[i].op == TRACE_WRITE_ZEROES;
-	rc = run_open(&b, &open, &r, e);
+	f.boots = calloc(f.n, sizeof(*f.boots));
+	if (!f.boots)
+		return err_set(e, -ENOMEM, "out of memory");
+	start = look(m);
+	rc = open_all(&f, e);
+	open = look(m);
+	if (!rc)
+		rc = replay(&f, &r, e);
 	if (!rc) {
 		end = look(m);
 		measure(&start, &open, &end, &r, out);
 	}
-	rc2 = lsvd_image_close(b.img, rc || !e ? NULL : e->msg);
-	replay_free(b.replay);
-	for (size_t i = 0; b.slots && i < SLOTS; i++)
-		free(b.slots[i].iov.iov_base);
-	free(b.slots);
+	rc2 = close_all(&f, rc ? NULL : e);
+	free(f.boots);
 	return rc ? rc : rc2;
 }
 

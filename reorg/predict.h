@@ -21,6 +21,8 @@
 #include "reorg/plan.h"
 #include "store/store.h"
 
+enum { PREDICT_CLONES_MAX = 64 };
+
 struct predict_layout;
 
 /* Lay the image out by `plan` (plan_make, or plan_make_plain for LBA order) in objects of
@@ -38,12 +40,15 @@ struct predict_input {
 	uint64_t readahead_bytes; /* 0 = off */
 	bool prefetch;		  /* follow the layout's boot profile */
 	bool warm;		  /* what is measured is the second boot */
+	unsigned clones;	  /* so many boot at once, on one pool and cache; 0 = 1, the image itself */
+	uint64_t apart_ns;	  /* each begins so much later than the one before it */
 	bool real_time;
 	double speed;		  /* think times are divided by it; 0 = 1 */
 	const volatile int *stop; /* may be NULL: -EINTR soon after it became non-zero */
 };
 
 struct predict_result {
+	/* of all clones together; times: the longest of one clone */
 	uint64_t gets, get_bytes;	       /* of the whole boot, opening the image included */
 	uint64_t open_gets;		       /* of these, until the image was open */
 	uint64_t requests, reads, read_bytes;  /* of the guest */

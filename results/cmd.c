@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * cmd.c - `lsvd results get|list|check|compare|report`.
+ * cmd.c - `lsvd results get|list|check|compare|report|record`.
  *
  * Each subcommand has its option table; one parser serves them all.  Figures are printed by
  * results_number(), so that what `get` prints can go straight into a shell comparison.
  */
 #include "cli/cli.h"
+#include "lsvd.h"
 #include "results/compare.h"
 #include "results/find.h"
 #include "results/json.h"
+#include "results/record.h"
 #include "results/report.h"
 
 #include <argp.h>
@@ -25,7 +27,12 @@ enum {
 	OPT_ALL = 'a',
 	OPT_FAIL_ON_WORSE = 256,
 	OPT_MIN_EFFECT,
-	OPT_ALPHA
+	OPT_ALPHA,
+	OPT_COMMIT,
+	OPT_DIRTY,
+	OPT_PROFILE,
+	OPT_DISK,
+	OPT_VERSIONS
 };
 
 #define DIR_OPTION                                                                       \
@@ -39,6 +46,8 @@ enum {
 
 struct opts {
 	const char *dir, *out;
+	const char *commit, *profile, *disk, *versions;
+	bool dirty;
 	bool json, all, fail_on_worse;
 	struct compare_rule rule;
 	size_t min_args, max_args;
@@ -76,6 +85,23 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 	case OPT_FAIL_ON_WORSE:
 		o->fail_on_worse = true;
 		return 0;
+	case OPT_COMMIT:
+		o->commit = arg;
+		return 0;
+	case OPT_DIRTY:
+		o->dirty = true;
+		return 0;
+	case OPT_PROFILE:
+		if (strcmp(arg, "quick") && strcmp(arg, "full"))
+			argp_error(s, "--profile: '%s' is not quick or full", arg);
+		o->profile = arg;
+		return 0;
+	case OPT_DISK:
+		o->disk = arg;
+		return 0;
+	case OPT_VERSIONS:
+		o->versions = arg;
+		return 0;
 	case OPT_MIN_EFFECT:
 		o->rule.min_effect = parse_number(s, "--min-effect", arg, 100) / 100;
 		return 0;
@@ -101,6 +127,10 @@ static struct opts parse_opts(int argc, char **argv, const struct argp_option *o
 	struct argp argp = {.options = options, .parser = parse, .args_doc = args_doc, .doc = doc};
 	struct opts o = {.dir = "results/data",
 		.out = "results/page",
+		.commit = "0000000",
+		.profile = "quick",
+		.disk = ".",
+		.versions = "",
 		.rule = COMPARE_RULE_DEFAULT,
 		.min_args = min_args,
 		.max_args = max_args};
@@ -344,12 +374,57 @@ static int run_report(int argc, char **argv)
 	return CLI_OK;
 }
 
+static int record(const struct opts *o, struct results *r, char *path, size_t size, struct err *e)
+{
+	int rc;
+
+	snprintf(r->commit, sizeof(r->commit), "%s", o->commit);
+	r->dirty = o->dirty;
+	r->profile = strcmp(o->profile, "full") ? RESULTS_QUICK : RESULTS_FULL;
+	results_probe_machine(r, o->disk);
+	rc = results_set_version(r, "lsvd", lsvd_version(), e);
+	if (!rc)
+		rc = results_set_versions(r, o->versions, e);
+	if (!rc)
+		rc = results_add_lines(r, stdin, "standard input", e);
+	return rc ? rc : results_write(r, o->dir, path, size, e);
+}
+
+static int run_record(int argc, char **argv)
+{
+	static const struct argp_option options[] = {DIR_OPTION,
+		{"commit", OPT_COMMIT, "HASH", 0, "what was measured", 0},
+		{"dirty", OPT_DIRTY, NULL, 0, "with changes that the commit does not hold", 0},
+		{"profile", OPT_PROFILE, "NAME", 0, "quick (default) or full", 0},
+		{"disk", OPT_DISK, "PATH", 0, "a file or directory on the disk under test (.)", 0},
+		{"versions", OPT_VERSIONS, "WHAT=VERSION,...", 0, "of other programs used", 0},
+		{0}};
+	struct opts o = parse_opts(argc, argv, options, "",
+		"Write a result file of the figures on standard input, one a line: NAME UNIT "
+		"DIRECTION VALUE; a name that comes again is another sample.  Prints the file's "
+		"name.\v"
+		"DIRECTION is higher, lower (which is better) or none.\n\n"
+		"example: echo 'my.boot_s s lower 21.4' | lsvd results record --dir results/mine",
+		0, 0);
+	struct results *r = results_new();
+	struct err e = {0};
+	char path[4096];
+	int rc = r ? record(&o, r, path, sizeof(path), &e) : err_set(&e, -ENOMEM, "no memory");
+
+	results_free(r);
+	if (rc)
+		return cli_fail("%s", err_text(&e, rc));
+	puts(path);
+	return CLI_OK;
+}
+
 static const struct cli_sub subs[] = {
 	{"get", "print one figure", run_get},
 	{"list", "print the names of the figures", run_list},
 	{"check", "check files against the schema", run_check},
 	{"compare", "better, worse or the same, and why", run_compare},
 	{"report", "make the page", run_report},
+	{"record", "make a result file of lines of text", run_record},
 	{0},
 };
 

@@ -5,6 +5,7 @@
 #include "results/compare.h"
 #include "results/plot.h"
 #include "results/targets.h"
+#include "results/vmboot.h"
 
 #include <math.h>
 #include <string.h>
@@ -178,7 +179,8 @@ static void verdicts(FILE *f, const struct results *r)
 	size_t count[4] = {0};
 
 	for (const struct target *t = targets; t->figure; t++)
-		count[target_judge(t, r)]++;
+		if (target_applies(t, r))
+			count[target_judge(t, r)]++;
 	fputs("<div class=\"tiles\">", f);
 	tile(f, " good", count[TARGET_GOAL], "goals reached");
 	tile(f, " good", count[TARGET_PASS], "passed");
@@ -190,7 +192,8 @@ static void verdicts(FILE *f, const struct results *r)
 	      "<th class=\"n\">interval</th><th>verdict</th></tr></thead><tbody>\n",
 		f);
 	for (const struct target *t = targets; t->figure; t++)
-		target_row(f, t, r);
+		if (target_applies(t, r))
+			target_row(f, t, r);
 	fputs("</tbody></table></div>\n<p class=\"soft\">The verdict is on the median. Ratios are "
 	      "taken round "
 	      "by round against the raw disk of the same run.</p>\n",
@@ -547,10 +550,8 @@ static void head(FILE *f, const struct results *r)
 			f);
 }
 
-void page_write(const struct page *p, FILE *f)
+static void bench(const struct page *p, FILE *f)
 {
-	head(f, p->run);
-	verdicts(f, p->run);
 	section(f, p, PAGE_FIO, "fio: LSVD beside the raw disk",
 		"File pool and file store on one disk, run in turns with fio's io_uring engine on "
 		"a preallocated "
@@ -563,6 +564,18 @@ void page_write(const struct page *p, FILE *f)
 		"simulated loop over a "
 		"store with the given latency per request; exact figures.");
 	history(f, p);
+}
+
+void page_write(const struct page *p, FILE *f)
+{
+	head(f, p->run);
+	verdicts(f, p->run);
+	if (vmboot_is(p->run)) {
+		plots(f, p, PAGE_BOOT);
+		vmboot_tables(f, p->run);
+	} else {
+		bench(p, f);
+	}
 	machine(f, p->run);
 	figures(f, p->run);
 	fputs("</body></html>\n", f);

@@ -10,6 +10,7 @@
 #include "results/compare.h"
 #include "results/find.h"
 #include "results/page.h"
+#include "results/vmboot.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -82,7 +83,11 @@ static int draw_all(struct page *page, const char *dir, struct err *e)
 		rc = draw(page, PAGE_MEM, chart_mem(page->run), dir, e);
 	if (!rc)
 		rc = draw(page, PAGE_BOOT, chart_boot(page->run), dir, e);
-	if (!rc && page->nruns > 1)
+	if (!rc)
+		rc = draw(page, PAGE_BOOT, vmboot_chart(page->run), dir, e);
+	if (!rc)
+		rc = draw(page, PAGE_BOOT, vmboot_chart_fleet(page->run), dir, e);
+	if (!rc && page->nruns > 1 && !vmboot_is(page->run))
 		rc = draw(page, PAGE_HISTORY, chart_history(page->runs, page->nruns), dir, e);
 	return rc;
 }

@@ -50,6 +50,25 @@ const struct target targets[] = {
 		"boot, reorganised with prefetch, 20 ms store: time with reads outstanding against "
 		"the original's",
 		1.0 / 8, NAN, true, false},
+	{"vmboot.srv.gets_ratio_imported",
+		"a real server boots, cold, store of 20 ms, boot order with profile: GETs against as "
+		"imported",
+		1.0 / 50, NAN, true, false},
+	{"vmboot.srv.outstanding_ratio_imported", "the same: time with a read waiting", 0.1, NAN,
+		true, false},
+	{"vmboot.srv.marker_ratio_local",
+		"the same: time to the marker against a local raw image in memory, in turns", 1.15,
+		NAN, true, false},
+	{"vmboot.srv.fetched_per_read", "the same: bytes fetched : bytes the guest read", 1.3, NAN,
+		true, false},
+	{"vmboot.rebuilt.gets_ratio_imported",
+		"rebuilt image, laid out by a boot of the older build: GETs against as imported", 1,
+		NAN, true, false},
+	{"vmboot.rebuilt.outstanding_ratio_imported", "the same: time with a read waiting", 1, NAN,
+		true, false},
+	{"vmboot.rebuilt.bytes_ratio_imported", "the same: bytes fetched", 1, NAN, true, false},
+	{"vmboot.write.p99_ratio_idle",
+		"4 KiB writes while a profile streams in: p99 against without", 2, NAN, true, false},
 	{"trace.cpu_overhead_percent", "CPU that recording a trace costs, percent", 2, NAN, true,
 		true},
 	{"import.ratio_cp", "image import: throughput against cp on the same disk", 0.5, NAN, false,
@@ -79,6 +98,15 @@ const struct target targets[] = {
 		0.8, NAN, false, false},
 	{0},
 };
+
+bool target_applies(const struct target *t, const struct results *r)
+{
+	bool boots = false;
+
+	for (size_t i = 0; i < r->nfigures && !boots; i++)
+		boots = !strncmp(r->figures[i].name, "vmboot.", 7);
+	return boots == !strncmp(t->figure, "vmboot.", 7);
+}
 
 const struct target *target_of(const char *figure)
 {

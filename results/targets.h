@@ -21,6 +21,9 @@ enum target_verdict { TARGET_NOT_MEASURED, TARGET_MISS, TARGET_PASS, TARGET_GOAL
 /* The table, ended by figure == NULL. */
 extern const struct target targets[];
 
+/* Is it for this kind of run?  Those of workloads/vmboot are for its runs, the others for `make bench`. */
+bool target_applies(const struct target *t, const struct results *r);
+
 /* NULL when the figure has no target. */
 const struct target *target_of(const char *figure);
 

@@ -2,15 +2,21 @@
 /* cmd.c - `lsvd trace COMMAND`: dispatch, and what its commands share. */
 #include "trace/cmd.h"
 #include "cli/cli.h"
+#include "gateway/client.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
 static const struct cli_sub subs[] = {
+	{"start", "record what a gateway's clients do", cmd_trace_start},
+	{"stop", "end that", cmd_trace_stop},
 	{"info", "requests, bytes, unique blocks, stall time", cmd_trace_info},
+	{"analyse", "working set, reuse, miss-ratio curve, heat map", cmd_trace_analyse},
+	{"compare", "how alike two traces are", cmd_trace_compare},
 	{"dump", "every request, as text or JSON lines", cmd_trace_dump},
-	{"export", "write it as CSV or as a fio iolog", cmd_trace_export},
-	{"import", "make a trace of CSV or a fio iolog", cmd_trace_import},
+	{"export", "write it as CSV, for fio or for libCacheSim", cmd_trace_export},
+	{"import", "make one of what others recorded", cmd_trace_import},
+	{"capture", "record from the network or the kernel", cmd_trace_capture},
 	{"replay", "submit its requests to an image", cmd_trace_replay},
 	{"plot", "draw offsets over time, sizes, reuse", cmd_trace_plot},
 	{NULL, NULL, NULL},
@@ -21,16 +27,10 @@ static int run_trace(int argc, char **argv)
 	return cli_dispatch("trace", subs, argc, argv);
 }
 
-CLI_COMMAND(trace, "look at, convert, replay block traces", run_trace)
+CLI_COMMAND(trace, "record, look at, convert, replay block traces", run_trace)
 
-int cmd_load(const char *path, const char *file, struct trace *t)
+void cmd_warn_counts(const char *path, const struct trace_counts *c)
 {
-	struct trace_load_options opt = {.file = file};
-	struct err e = {0};
-	const struct trace_counts *c = &t->counts;
-
-	if (trace_load(path, &opt, t, &e) < 0)
-		return cli_fail("%s", e.msg);
 	if (c->skipped_blocks)
 		fprintf(stderr,
 			"lsvd: '%s': %" PRIu64 " damaged blocks skipped, %" PRIu64
@@ -42,6 +42,16 @@ int cmd_load(const char *path, const char *file, struct trace *t)
 	if (c->dropped)
 		fprintf(stderr, "lsvd: '%s': the recorder dropped %" PRIu64 " requests\n", path,
 			c->dropped);
+}
+
+int cmd_load(const char *path, const char *file, struct trace *t)
+{
+	struct trace_import_options opt = {.volume = file};
+	struct err e = {0};
+
+	if (trace_load(path, &opt, t, &e) < 0)
+		return cli_fail("%s", e.msg);
+	cmd_warn_counts(path, &t->counts);
 	return CLI_OK;
 }
 

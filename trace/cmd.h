@@ -8,11 +8,17 @@
 #include <argp.h>
 
 int cmd_trace_info(int argc, char **argv);
+int cmd_trace_analyse(int argc, char **argv);
+int cmd_trace_compare(int argc, char **argv);
 int cmd_trace_dump(int argc, char **argv);
 int cmd_trace_export(int argc, char **argv);
 int cmd_trace_import(int argc, char **argv);
+int cmd_trace_capture(int argc, char **argv);
 int cmd_trace_replay(int argc, char **argv);
 int cmd_trace_plot(int argc, char **argv);
+
+/* Warns on stderr of what is missing in a damaged or lossy trace. */
+void cmd_warn_counts(const char *path, const struct trace_counts *c);
 
 /* trace_load() that says what went wrong, and warns on stderr of what is missing in a damaged or
  * lossy trace.  Returns CLI_OK or CLI_FAILED. */

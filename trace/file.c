@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* file.c - see file.h.  stdio moves the blocks; format/trace.c knows what is in them. */
+/* file.c - see file.h.  Input and stdio move the blocks; format/trace.c knows what is in them. */
 #include "trace/file.h"
 
 #include <errno.h>
@@ -8,28 +8,10 @@
 #include <string.h>
 #include <sys/random.h>
 
-static FILE *open_stream(const char *path, const char *mode, struct err *e, int *rc)
-{
-	bool std = !strcmp(path, "-"), in = mode[0] == 'r';
-	FILE *f = std ? (in ? stdin : stdout) : fopen(path, mode);
-
-	*rc = 0;
-	if (!f)
-		*rc = err_set(e, -errno, "'%s': %s", path, strerror(errno));
-	return f;
-}
-
-static void close_stream(FILE *f)
-{
-	if (f && f != stdin && f != stdout)
-		fclose(f);
-}
-
 /* ---- reader ---- */
 
 struct trace_reader {
-	FILE *f;
-	char *path;
+	struct trace_input *in;
 	struct trace_decoder d;
 	bool ended, owned;
 	uint8_t block[TRACE_BLOCK_BYTES];
@@ -38,29 +20,26 @@ struct trace_reader {
 /* Feeds one block; 0 at the end of the file. */
 static int feed(struct trace_reader *r, struct err *e)
 {
-	size_t n = fread(r->block, 1, TRACE_BLOCK_BYTES, r->f);
-	int rc;
+	int rc, n = trace_input_read(r->in, r->block, TRACE_BLOCK_BYTES, e);
 
-	if (ferror(r->f))
-		return err_set(e, -EIO, "'%s': cannot be read", r->path);
+	if (n < 0)
+		return n;
 	r->ended = n < TRACE_BLOCK_BYTES;
-	rc = n ? trace_decoder_feed(&r->d, r->block, n, e) : 0;
+	rc = n ? trace_decoder_feed(&r->d, r->block, (size_t)n, e) : 0;
 	if (rc == 0 && r->ended)
 		rc = trace_decoder_end(&r->d, e);
-	return rc < 0 ? err_wrap(e, rc, "'%s'", r->path) : n > 0;
+	return rc < 0 ? err_wrap(e, rc, "'%s'", trace_input_name(r->in)) : n > 0;
 }
 
-int trace_reader_on(FILE *f, const char *name, struct trace_reader **out, struct err *e)
+int trace_reader_on(struct trace_input *in, struct trace_reader **out, struct err *e)
 {
 	struct trace_reader *r = calloc(1, sizeof(*r));
 	int rc;
 
-	if (!r || !(r->path = strdup(name))) {
-		free(r);
+	if (!r)
 		return err_set(e, -ENOMEM, "out of memory");
-	}
 	trace_decoder_init(&r->d);
-	r->f = f;
+	r->in = in;
 	rc = feed(r, e);
 	if (rc < 0) {
 		trace_reader_close(r);
@@ -72,14 +51,14 @@ int trace_reader_on(FILE *f, const char *name, struct trace_reader **out, struct
 
 int trace_reader_open(const char *path, struct trace_reader **out, struct err *e)
 {
-	int rc;
-	FILE *f = open_stream(path, "rb", e, &rc);
+	struct trace_input *in;
+	int rc = trace_input_open(path, &in, e);
 
 	if (rc < 0)
 		return rc;
-	rc = trace_reader_on(f, path, out, e);
+	rc = trace_reader_on(in, out, e);
 	if (rc < 0)
-		close_stream(f);
+		trace_input_close(in);
 	else
 		(*out)->owned = true;
 	return rc;
@@ -115,8 +94,7 @@ void trace_reader_close(struct trace_reader *r)
 	if (!r)
 		return;
 	if (r->owned)
-		close_stream(r->f);
-	free(r->path);
+		trace_input_close(r->in);
 	free(r);
 }
 
@@ -128,6 +106,7 @@ struct trace_writer {
 	struct trace_header h;
 	struct trace_block b;
 	uint64_t seq, records;
+	bool owned;
 	uint8_t block[TRACE_BLOCK_BYTES];
 };
 
@@ -150,25 +129,26 @@ static int write_block(struct trace_writer *w, uint64_t dropped, struct err *e)
 
 static void writer_free(struct trace_writer *w)
 {
-	close_stream(w->f);
+	if (w->owned)
+		fclose(w->f);
 	free(w->path);
 	free(w);
 }
 
-int trace_writer_open(
-	const char *path, const struct trace_header *h, struct trace_writer **out, struct err *e)
+int trace_writer_on(FILE *f, const char *path, const struct trace_header *h,
+	struct trace_writer **out, struct err *e)
 {
 	static const uint8_t zero[16];
 	struct trace_writer *w = calloc(1, sizeof(*w));
-	int rc;
+	int rc = 0;
 
 	if (!w || !(w->path = strdup(path))) {
 		free(w);
 		return err_set(e, -ENOMEM, "out of memory");
 	}
 	w->h = *h;
-	w->f = open_stream(path, "wb", e, &rc);
-	if (rc == 0 && !memcmp(h->trace_uuid, zero, 16) && getrandom(w->h.trace_uuid, 16, 0) != 16)
+	w->f = f;
+	if (!memcmp(h->trace_uuid, zero, 16) && getrandom(w->h.trace_uuid, 16, 0) != 16)
 		rc = err_set(e, -EIO, "no random bytes for the trace's uuid");
 	if (rc == 0) {
 		trace_header_encode(&w->h, w->block);
@@ -182,6 +162,23 @@ int trace_writer_open(
 	trace_block_begin(&w->b, w->block, 0, 0);
 	*out = w;
 	return 0;
+}
+
+int trace_writer_open(
+	const char *path, const struct trace_header *h, struct trace_writer **out, struct err *e)
+{
+	bool std = !strcmp(path, "-");
+	FILE *f = std ? stdout : fopen(path, "wb");
+	int rc;
+
+	if (!f)
+		return err_set(e, -errno, "'%s': %s", path, strerror(errno));
+	rc = trace_writer_on(f, path, h, out, e);
+	if (rc == 0)
+		(*out)->owned = !std;
+	else if (!std)
+		fclose(f);
+	return rc;
 }
 
 int trace_writer_add(struct trace_writer *w, const struct trace_record *rec, struct err *e)

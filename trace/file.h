@@ -14,6 +14,7 @@
 #define LSVD_TRACE_FILE_H
 
 #include "format/trace.h"
+#include "trace/input.h"
 
 #include <stdio.h>
 
@@ -23,8 +24,8 @@ struct trace_writer;
 /* -ENOENT ..., or as trace_decoder_feed() of a header. */
 int trace_reader_open(const char *path, struct trace_reader **out, struct err *e) MUST_CHECK;
 
-/* The same on an open stream, which stays the caller's; `name` is for messages. */
-int trace_reader_on(FILE *f, const char *name, struct trace_reader **out, struct err *e) MUST_CHECK;
+/* The same on an input that stands at the beginning, which stays the caller's. */
+int trace_reader_on(struct trace_input *in, struct trace_reader **out, struct err *e) MUST_CHECK;
 
 /* 1: a record; 0: the end; -errno: the file cannot be read. */
 int trace_reader_next(struct trace_reader *r, struct trace_record *rec, struct err *e) MUST_CHECK;
@@ -38,6 +39,10 @@ void trace_reader_close(struct trace_reader *r); /* r may be NULL */
 /* Creates or replaces `path`.  A zero trace_uuid in `h` is replaced by a random one. */
 int trace_writer_open(const char *path, const struct trace_header *h, struct trace_writer **out,
 	struct err *e) MUST_CHECK;
+
+/* The same on an open stream, which stays the caller's; `path` is for messages. */
+int trace_writer_on(FILE *f, const char *path, const struct trace_header *h,
+	struct trace_writer **out, struct err *e) MUST_CHECK;
 
 /* -EINVAL: a record no trace may hold. */
 int trace_writer_add(

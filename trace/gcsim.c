@@ -15,7 +15,7 @@
 #include "sys/loop_sim.h"
 #include "trace/file.h"
 #include "trace/headstore.h"
-#include "trace/text.h"
+#include "trace/import.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -310,49 +310,22 @@ int gcsim_finish(struct gcsim *g, struct gcsim_result *out, struct err *e)
 
 /* ---- reading a trace as it comes ---- */
 
-struct each {
-	int (*fn)(void *arg, const struct trace_record *r, struct err *e);
-	void *arg;
-	struct err *e;
-};
-
-static int one(void *arg, const struct trace_record *r)
-{
-	struct each *x = arg;
-
-	return x->fn(x->arg, r, x->e);
-}
-
-static int each_binary(FILE *f, const char *path, struct each *x)
-{
-	struct trace_reader *r = NULL;
-	struct trace_record rec;
-	int rc = trace_reader_on(f, path, &r, x->e);
-
-	while (rc == 0 && (rc = trace_reader_next(r, &rec, x->e)) > 0)
-		rc = one(x, &rec);
-	trace_reader_close(r);
-	return rc;
-}
-
 int gcsim_each(const char *path, const char *file,
 	int (*fn)(void *arg, const struct trace_record *r, struct err *e), void *arg, struct err *e)
 {
-	struct each x = {fn, arg, e};
-	char head[TRACE_MAGIC_BYTES];
-	FILE *f = fopen(path, "rb");
-	size_t n;
-	int rc;
+	struct trace_import_options opt = {.volume = file};
+	struct trace_import *in;
+	struct trace_record r;
+	uint64_t size;
+	int rc = trace_import_open(path, &opt, &in, e);
 
-	if (!f)
-		return err_set(e, -errno, "'%s': %s", path, strerror(errno));
-	n = fread(head, 1, sizeof(head), f);
-	if (fseek(f, 0, SEEK_SET) < 0)
-		rc = err_set(e, -errno, "'%s' must be a file: it is read more than once", path);
-	else if (n == sizeof(head) && memcmp(head, TRACE_MAGIC, sizeof(head)))
-		rc = trace_text_read(f, path, trace_text_guess(head, n), file, one, &x, e);
-	else
-		rc = each_binary(f, path, &x);
-	fclose(f);
+	if (rc < 0)
+		return rc;
+	trace_import_done(in, &size);
+	if (!size)
+		rc = err_set(e, -EINVAL, "'%s' must be a file: it is read more than once", path);
+	while (rc >= 0 && (rc = trace_import_next(in, &r, e)) > 0)
+		rc = fn(arg, &r, e);
+	trace_import_close(in);
 	return rc;
 }

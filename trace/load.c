@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* load.c - see load.h. */
 #include "trace/load.h"
-#include "trace/file.h"
-#include "trace/text.h"
+#include "trace/import.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -57,78 +56,30 @@ void trace_free(struct trace *t)
 	*t = (struct trace){0};
 }
 
-static int append_cb(void *arg, const struct trace_record *r)
+static int load(struct trace_import *in, struct trace *t, struct err *e)
 {
-	return trace_append(arg, r);
-}
-
-static int load_binary(struct trace_reader *r, struct trace *t, struct err *e)
-{
-	struct trace_record rec;
+	struct trace_record r;
 	int rc;
 
-	while ((rc = trace_reader_next(r, &rec, e)) > 0)
-		if (trace_append(t, &rec) < 0)
+	while ((rc = trace_import_next(in, &r, e)) > 0)
+		if (trace_append(t, &r) < 0)
 			return err_set(e, -ENOMEM, "out of memory");
-	t->header = *trace_reader_header(r);
-	t->counts = *trace_reader_counts(r);
-	return rc;
-}
-
-static int load_text(FILE *f, const char *path, const char *head, size_t len,
-	const struct trace_load_options *opt, struct trace *t, struct err *e)
-{
-	int rc = trace_text_read(
-		f, path, trace_text_guess(head, len), opt ? opt->file : NULL, append_cb, t, e);
-
-	t->counts.records = t->n;
-	return rc == -ENOMEM ? err_set(e, rc, "out of memory") : rc;
-}
-
-/* Looks at the first bytes and puts them back (glibc takes back what it has just given): works on a
- * pipe. */
-static size_t peek(FILE *f, char *head, size_t len)
-{
-	size_t n = 0;
-	int c;
-
-	while (n < len && (c = getc(f)) != EOF)
-		head[n++] = (char)c;
-	for (size_t i = n; i > 0; i--)
-		ungetc((unsigned char)head[i - 1], f);
-	return n;
-}
-
-static int load_stream(FILE *f, const char *path, const struct trace_load_options *opt,
-	struct trace *t, struct err *e)
-{
-	struct trace_reader *r = NULL;
-	char head[TRACE_MAGIC_BYTES];
-	size_t n = peek(f, head, sizeof(head));
-	int rc;
-
-	if (n == sizeof(head) && memcmp(head, TRACE_MAGIC, sizeof(head)))
-		return load_text(f, path, head, n, opt, t, e);
-	rc = trace_reader_on(f, path, &r, e);
-	if (rc == 0)
-		rc = load_binary(r, t, e);
-	trace_reader_close(r);
+	t->header = *trace_import_header(in);
+	t->counts = *trace_import_counts(in);
 	return rc;
 }
 
 int trace_load(
-	const char *path, const struct trace_load_options *opt, struct trace *t, struct err *e)
+	const char *path, const struct trace_import_options *opt, struct trace *t, struct err *e)
 {
-	bool std = !strcmp(path, "-");
-	FILE *f = std ? stdin : fopen(path, "rb");
-	int rc;
+	struct trace_import *in;
+	int rc = trace_import_open(path, opt, &in, e);
 
 	*t = (struct trace){0};
-	if (!f)
-		return err_set(e, -errno, "'%s': %s", path, strerror(errno));
-	rc = load_stream(f, path, opt, t, e);
-	if (!std)
-		fclose(f);
+	if (rc < 0)
+		return rc;
+	rc = load(in, t, e);
+	trace_import_close(in);
 	if (rc == 0 && trace_sort(t) < 0)
 		rc = err_set(e, -ENOMEM, "out of memory");
 	if (rc < 0)

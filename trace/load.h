@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * load.h - a whole trace in memory, in order of submission, from any format this tool reads: LSVD's
- * own, fio's iolog (v2, v3) and CSV (trace/text.h), told apart by how the file begins.
+ * load.h - a whole trace in memory, in order of submission, from any format this tool reads
+ * (trace/formats.h), told apart by how the file begins.
  */
 #ifndef LSVD_TRACE_LOAD_H
 #define LSVD_TRACE_LOAD_H
 
 #include "format/trace.h"
+#include "trace/import.h"
 
 struct trace {
 	struct trace_header header; /* zeroes when it came from text */
@@ -15,12 +16,8 @@ struct trace {
 	size_t n;
 };
 
-struct trace_load_options {
-	const char *file; /* iolog of several files: the one to take; NULL = there is one only */
-};
-
 /* `path` "-" is stdin.  `opt` may be NULL.  Errors name file and line. */
-int trace_load(const char *path, const struct trace_load_options *opt, struct trace *t,
+int trace_load(const char *path, const struct trace_import_options *opt, struct trace *t,
 	struct err *e) MUST_CHECK;
 
 /* Append and sort: what trace_load() is made of, for importers and tests.  -ENOMEM. */

@@ -40,7 +40,7 @@ static struct fio_run run_of(const struct bench *b, enum gc_side side)
 static int prepare(struct bench *b, enum gc_side side, struct err *e)
 {
 	const struct cell fill[] = {
-		{"write", 64, 8, false, region(b)}, {"randwrite", 4, 32, false, region(b)}};
+		{"write", 64, 8, false, region(b)}, {"randwrite", 4, 32, false, 2 * region(b)}};
 	struct fio_run r = run_of(b, side);
 	struct fio_figures f[2];
 

@@ -66,6 +66,7 @@ struct cache_stats {
 	uint64_t header_gets;
 	uint64_t prefetch_gets, prefetch_bytes;
 	uint64_t prefetch_used_bytes; /* of these, touched by a read at least once (4 KiB grains) */
+	uint64_t prefetch_jumps;      /* times that a boot profile's queue was jumped */
 	uint64_t filled_bytes, evicted_chunks, kept_chunks; /* kept: second chance */
 	uint64_t crc_errors;
 };
@@ -167,9 +168,11 @@ void readahead_saw(struct readahead *ra, uint64_t lba, uint64_t len);
 
 struct prefetch;
 /* Starts streaming at once, at most `ahead_bytes` ahead of what the client has touched and `depth`
- * GETs in flight, each up to `get_bytes` of neighbouring profile data in one object (profile order
- * is object order in a reorganised image, so these are long).  Stops when the client leaves the
- * script: of the last 64 reads more than half were outside the profile.  Copies `ranges`.
+ * GETs in flight (a few more where the data is scattered), each up to `get_bytes` of neighbouring
+ * profile data in one object (profile order is object order in a reorganised image, so these are
+ * long).  What the client asks for before its turn comes first.  Stops when the client leaves the
+ * script: of the last 64 reads more than half were outside the profile, or more than half of what
+ * it has gone past was not read.  Copies `ranges`.
  * get_bytes: at most 8 MiB (or a chunk, when that is more).  NULL when memory is out. */
 struct prefetch *prefetch_new(struct cache *c, struct cache_resolver *r,
 	const struct profile_range *ranges, uint32_t count, uint64_t ahead_bytes, uint32_t depth,

@@ -2,13 +2,26 @@
 /*
  * prefetch.c - follows a boot profile ahead of the guest.
  *
- * Ranges are issued in the profile's order.  Neighbours in one object become one GET; the first is
- * small, so that the guest has something soon, and they double up to get_bytes.  No new GET begins
- * while what was issued and not yet touched is more than ahead_bytes, unless the next range is due
- * within DUE_NS by the profile's clock, which is set by the guest's own progress.
+ * Ranges are issued in the profile's order.  Neighbours in one object become one GET of up to
+ * get_bytes; the first is smaller, so that the guest has something soon.  Some GETs are put together
+ * at once, one for each object that the script goes back and forth between: what was overwritten
+ * since the profile was made lies in other objects, and does not cut the long ones to pieces.
  *
- * It ends when the profile does, or when the guest leaves the script: more than half of its last 64
- * reads were outside.  A failed GET pauses it for PAUSE_NS and leaves its ranges to the guest.
+ * Pace: no new GET begins while what was issued and not yet touched is more than ahead_bytes, unless
+ * the next range is due within DUE_NS by the profile's clock.  The guest's own progress sets that
+ * clock; one read far ahead moves it by no more than STEP_US.
+ *
+ * It adapts to the guest:
+ *   early     what the guest asks for before its turn jumps the queue, and some of what follows
+ *             there with it: JUMP_FIRST, twice as much when the guest goes on there.  Neither pace
+ *             nor depth holds it up
+ *   outside   it ends when more than half of the guest's last 64 reads were not in the script
+ *   stale     it ends when the guest has gone past JUDGE_BYTES of what was fetched, and more than
+ *             half of it was not read: a profile that is of another image, or too old
+ *   changed   ranges are looked up in the image's map when their turn comes: what was discarded,
+ *             or is in the journal, is not fetched, the rest of an older profile is
+ *
+ * A failed GET pauses it for PAUSE_NS and leaves its ranges to the guest.
  */
 #include "cache/cache_impl.h"
 
@@ -17,13 +30,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GET_FIRST = 256 << 10, OUTSIDE_MAX = 32 };
+enum {
+	GET_FIRST = 1 << 20,
+	JUMP_FIRST = 256 << 10,
+	GATHER = 3,		  /* GETs being put together, beyond the first */
+	GATHER_BYTES = 2 << 20,	  /* one that nothing joined for so long is complete */
+	OUTSIDE_MAX = 32,
+	STEP_US = 1000000,
+	SLACK_US = 2000000,	  /* what is so late is not read any more */
+	JUDGE_BYTES = 8 << 20
+};
 static const uint64_t DUE_NS = 1000000000, PAUSE_NS = 1000000000;
 
 struct request {
 	struct cache_prefetch p;
 	struct prefetch *owner;
-	struct request *next_free;
+	struct request *next;
+	uint64_t walked;      /* when something joined it last */
+	uint32_t first, last; /* ranges of which something is in it, or between them */
 };
 
 struct prefetch {
@@ -32,35 +56,67 @@ struct prefetch {
 	struct cache_resolver *r;
 	struct profile_range *ranges;
 	uint32_t *by_lba;  /* numbers of ranges, sorted */
-	uint32_t *touched; /* sectors of each range */
-	uint32_t count, len_max;
-	uint64_t ahead_bytes, get_bytes, limit; /* limit: of the next GET */
-	/* where we are: range, sectors of it that were issued */
-	uint32_t next, next_done;
-	uint64_t out_sectors; /* issued, not touched */
+	uint32_t *issued;  /* sectors of each range */
+	uint32_t *touched; /* the same */
+	uint32_t count, len_max, depth;
+	uint64_t ahead_bytes, get_bytes, limit; /* limit: of the GETs put together now */
+	uint32_t next;				/* the first range not wholly issued */
+	uint32_t at;				/* the one being issued */
+	uint64_t out_sectors;			/* issued, not touched */
+	uint64_t walked;			/* bytes that were issued, ever ... */
+	uint64_t paced_to;			/* ... and that may be without asking the pace */
+	/* the jump: ranges [jump, jump_end) come first; jump_bytes: how far the next one goes */
+	uint32_t jump, jump_end;
+	uint64_t jump_bytes;
 	/* where the guest is */
 	uint64_t outside; /* of the last 64 reads */
 	uint64_t guest_us, guest_ns;
+	uint32_t judged; /* ranges that the guest has gone past */
+	uint64_t passed, stale;
 	bool stopped, blocked;
 	uint64_t blocked_lba, pause_ns;
-	struct request *requests, *free, *run;
+	struct request *requests, *free, *open;
 	struct loop_timer timer;
 };
 
 static void go_on(struct prefetch *p);
+static void submit(struct prefetch *p, struct request **at);
 
 /* ---- the script ---- */
 
-static uint32_t issued(const struct prefetch *p, uint32_t i)
-{
-	return i < p->next ? p->ranges[i].len : i == p->next ? p->next_done : 0;
-}
-
 static uint64_t ahead_of(const struct prefetch *p, uint32_t i)
 {
-	uint32_t n = issued(p, i);
+	return p->issued[i] > p->touched[i] ? p->issued[i] - p->touched[i] : 0;
+}
 
-	return n > p->touched[i] ? n - p->touched[i] : 0;
+/* The guest has gone past what is SLACK_US behind it. */
+static void judge(struct prefetch *p)
+{
+	for (; p->judged < p->count; p->judged++) {
+		uint32_t i = p->judged;
+
+		if (p->ranges[i].first_us + (uint64_t)SLACK_US > p->guest_us)
+			break;
+		p->passed += p->issued[i];
+		p->stale += ahead_of(p, i);
+	}
+	if (p->passed * 512 < JUDGE_BYTES)
+		return;
+	p->stopped = p->stopped || p->stale * 2 > p->passed;
+	p->passed /= 2;
+	p->stale /= 2;
+}
+
+static void move_clock(struct prefetch *p, uint64_t first_us)
+{
+	uint64_t now = loop_now(p->c->loop);
+	uint64_t most = p->guest_us + STEP_US + (now - p->guest_ns) / 1000;
+
+	if (first_us < p->guest_us)
+		return;
+	p->guest_us = first_us < most ? first_us : most;
+	p->guest_ns = now;
+	judge(p);
 }
 
 static void touch(struct prefetch *p, uint32_t i, uint64_t sectors)
@@ -69,10 +125,7 @@ static void touch(struct prefetch *p, uint32_t i, uint64_t sectors)
 
 	p->touched[i] = n < p->ranges[i].len ? (uint32_t)n : p->ranges[i].len;
 	p->out_sectors -= before - ahead_of(p, i);
-	if (p->ranges[i].first_us >= p->guest_us) {
-		p->guest_us = p->ranges[i].first_us;
-		p->guest_ns = loop_now(p->c->loop);
-	}
+	move_clock(p, p->ranges[i].first_us);
 }
 
 /* The number of ranges that begin before `lba`. */
@@ -91,6 +144,53 @@ static uint32_t begin_before(const struct prefetch *p, uint64_t lba)
 	return lo;
 }
 
+/* Will the queue be there with its next GET? */
+static bool soon(const struct prefetch *p, uint32_t i)
+{
+	uint64_t bytes = 0;
+
+	if (p->out_sectors * 512 >= p->ahead_bytes || p->runner.out >= p->depth)
+		return false;
+	for (uint32_t k = p->next; k < i && bytes < p->limit; k++)
+		bytes += (p->ranges[k].len - p->issued[k]) * 512ull;
+	return bytes < p->limit;
+}
+
+/* The guest asked for something of range i: what is being put together with it is complete. */
+static void wanted(struct prefetch *p, uint32_t i)
+{
+	struct request **at = &p->open;
+
+	while (*at)
+		if (i >= (*at)->first && i <= (*at)->last)
+			submit(p, at);
+		else
+			at = &(*at)->next;
+}
+
+static void early(struct prefetch *p, uint32_t i)
+{
+	uint64_t bytes = 0;
+
+	if (p->issued[i])
+		wanted(p, i);
+	if (p->issued[i] == p->ranges[i].len || soon(p, i))
+		return;
+	if (i >= p->jump && i < p->jump_end)
+		return; /* it is about to be issued */
+	/* The one before it has jumped, too: the guest goes on there. */
+	if (i && i == p->jump_end && p->jump == p->jump_end)
+		p->jump_bytes = p->jump_bytes * 2 < p->get_bytes ? p->jump_bytes * 2 : p->get_bytes;
+	else
+		p->jump_bytes = JUMP_FIRST < p->get_bytes ? JUMP_FIRST : p->get_bytes;
+	p->jump = p->jump_end = i;
+	while (p->jump_end < p->count && bytes < p->jump_bytes && !p->issued[p->jump_end])
+		bytes += p->ranges[p->jump_end++].len * 512ull;
+	if (p->jump_end == i)
+		p->jump_end = i + 1; /* a part of it was issued */
+	p->c->stats.prefetch_jumps++;
+}
+
 /* Note a read; was any of it in the script? */
 static bool follow(struct prefetch *p, uint64_t lba, uint64_t len)
 {
@@ -107,6 +207,7 @@ static bool follow(struct prefetch *p, uint64_t lba, uint64_t len)
 		from = x->lba > lba ? x->lba : lba;
 		to = x->lba + x->len < lba + len ? x->lba + x->len : lba + len;
 		touch(p, p->by_lba[i], to - from);
+		early(p, p->by_lba[i]);
 		inside = true;
 	}
 	return inside;
@@ -119,7 +220,7 @@ static void request_done(struct cache_prefetch *cp, int status)
 	struct request *q = container_of(cp, struct request, p);
 	struct prefetch *p = q->owner;
 
-	q->next_free = p->free;
+	q->next = p->free;
 	p->free = q;
 	if (status < 0)
 		p->pause_ns = loop_now(p->c->loop) + PAUSE_NS;
@@ -128,95 +229,138 @@ static void request_done(struct cache_prefetch *cp, int status)
 	runner_back(&p->runner);
 }
 
-static void submit_run(struct prefetch *p)
+/* *at: a link of the list of open ones. */
+static void submit(struct prefetch *p, struct request **at)
 {
-	struct request *q = p->run;
+	struct request *q = *at;
 
-	p->run = NULL;
-	if (!q)
-		return;
-	p->limit = p->limit * 2 < p->get_bytes ? p->limit * 2 : p->get_bytes;
+	*at = q->next;
+	p->limit = p->get_bytes;
 	p->runner.out++;
 	cache_prefetch(p->c, &q->p);
 }
 
-/* In the same object, and touching the chunks the run will fetch anyway? */
-static bool joins(const struct prefetch *p, const struct object_ref *ref, uint64_t off)
+static void submit_open(struct prefetch *p, uint64_t idle_bytes)
 {
-	const struct cache_prefetch *run = &p->run->p;
+	struct request **at = &p->open;
+
+	while (*at)
+		if (p->walked - (*at)->walked >= idle_bytes)
+			submit(p, at);
+		else
+			at = &(*at)->next;
+}
+
+/* In the same object, and touching the chunks that will be fetched anyway? */
+static bool joins(const struct prefetch *p, const struct request *q, const struct object_ref *ref,
+	uint64_t off)
+{
 	uint64_t mask = p->c->chunk_bytes - 1;
 
-	return run->ref.seq == ref->seq && run->ref.epoch == ref->epoch &&
-	       !memcmp(run->ref.uuid, ref->uuid, 16) && off >= (run->off_bytes & ~mask) &&
-	       off <= ((run->off_bytes + run->len_bytes + mask) & ~mask);
+	return q->p.ref.seq == ref->seq && q->p.ref.epoch == ref->epoch &&
+	       !memcmp(q->p.ref.uuid, ref->uuid, 16) && off >= (q->p.off_bytes & ~mask) &&
+	       off <= ((q->p.off_bytes + q->p.len_bytes + mask) & ~mask);
+}
+
+/* The open one that [off, ..) of an object goes into, begun if need be; NULL: no request is free. */
+static struct request **open_for(
+	struct prefetch *p, const struct object_ref *ref, uint64_t off, uint64_t len)
+{
+	struct request **at = &p->open, *q;
+
+	while (*at && !joins(p, *at, ref, off))
+		at = &(*at)->next;
+	if (*at)
+		return at;
+	q = p->free;
+	if (!q)
+		return NULL;
+	p->free = q->next;
+	q->next = NULL;
+	q->first = p->at;
+	q->p = (struct cache_prefetch){.ref = *ref,
+		.off_bytes = off,
+		.len_bytes = len < p->limit ? len : p->limit,
+		.get_bytes = (uint32_t)p->get_bytes,
+		.done = request_done};
+	*at = q;
+	return at;
 }
 
 static void add(void *arg, const struct object_ref *ref, uint64_t lba, uint64_t off, uint64_t len)
 {
 	struct prefetch *p = arg;
 
-	if (p->blocked)
-		return;
-	if (p->run && joins(p, ref, off)) {
-		struct cache_prefetch *run = &p->run->p;
-		uint64_t end = run->off_bytes + run->len_bytes;
+	while (len && !p->blocked) {
+		struct request **at = open_for(p, ref, off, len);
+		struct cache_prefetch *cp = at ? &(*at)->p : NULL;
+		uint64_t end, most, n;
 
-		if (off < run->off_bytes)
-			run->off_bytes = off;
-		end = off + len > end ? off + len : end;
-		run->len_bytes = end - run->off_bytes;
-		return;
+		if (!at) {
+			p->blocked = true;
+			p->blocked_lba = lba;
+			return;
+		}
+		most = (cp->off_bytes & ~(uint64_t)(p->c->chunk_bytes - 1)) + p->limit;
+		end = off + len < most ? off + len : most;
+		n = end > off ? end - off : len; /* it lies inside what will be fetched */
+		if (end > cp->off_bytes + cp->len_bytes)
+			cp->len_bytes = end - cp->off_bytes;
+		if (off < cp->off_bytes) {
+			cp->len_bytes += cp->off_bytes - off;
+			cp->off_bytes = off;
+		}
+		(*at)->walked = p->walked += n;
+		(*at)->last = p->at;
+		if (end == most)
+			submit(p, at);
+		off += n;
+		lba += n / 512;
+		len -= n;
 	}
-	submit_run(p);
-	p->run = p->free;
-	if (!p->run) {
-		p->blocked = true;
-		p->blocked_lba = lba;
-		return;
-	}
-	p->free = p->run->next_free;
-	p->run->p = (struct cache_prefetch){.ref = *ref,
-		.off_bytes = off,
-		.len_bytes = len,
-		.get_bytes = (uint32_t)p->get_bytes,
-		.done = request_done};
 }
 
-/* Issue so much of the next range as the run has room for. */
-static void slice(struct prefetch *p)
+/* Issue so much of range i as one GET holds. */
+static void slice(struct prefetch *p, uint32_t i)
 {
-	const struct profile_range *x = &p->ranges[p->next];
-	uint64_t have = p->run ? p->run->p.len_bytes : 0;
-	uint64_t room = have < p->limit ? (p->limit - have) / 512 : 1;
-	uint64_t n = x->len - p->next_done, before = ahead_of(p, p->next);
-	uint32_t i = p->next;
+	const struct profile_range *x = &p->ranges[i];
+	uint64_t n = x->len - p->issued[i], before = ahead_of(p, i);
 
-	n = n < room ? n : room;
-	p->r->resolve(p->r, x->lba + p->next_done, n, add, p);
-	if (p->blocked)
-		n = p->blocked_lba - x->lba - p->next_done;
-	p->next_done += (uint32_t)n;
-	if (p->next_done == x->len) {
-		p->next++;
-		p->next_done = 0;
-	}
-	p->out_sectors += ahead_of(p, i) - before;
-}
-
-/* One GET's worth. */
-static void issue(struct prefetch *p)
-{
+	if (n > p->limit / 512)
+		n = p->limit / 512;
+	if (!n)
+		return;
 	p->blocked = false;
-	while (!p->blocked && p->next < p->count) {
-		uint32_t out = p->runner.out;
+	p->at = i;
+	p->r->resolve(p->r, x->lba + p->issued[i], n, add, p);
+	if (p->blocked)
+		n = p->blocked_lba - x->lba - p->issued[i];
+	p->issued[i] += (uint32_t)n;
+	p->out_sectors += ahead_of(p, i) - before;
+	submit_open(p, GATHER_BYTES);
+}
 
-		slice(p);
-		if (p->runner.out != out || (p->run && p->run->p.len_bytes >= p->limit))
+/* What the guest has asked for before its turn. */
+static void issue_jump(struct prefetch *p)
+{
+	uint32_t first = p->jump;
+
+	if (p->jump == p->jump_end)
+		return;
+	while (p->jump < p->jump_end && p->free) {
+		slice(p, p->jump);
+		if (p->blocked)
 			break;
+		p->jump += p->issued[p->jump] == p->ranges[p->jump].len;
 	}
-	if (!p->run || (p->next < p->count && p->run->p.len_bytes < p->limit && !p->blocked))
-		return; /* the run goes on with the next range */
-	submit_run(p);
+	for (uint32_t i = first; i < p->jump_end; i++)
+		wanted(p, i);
+}
+
+static void skip_issued(struct prefetch *p)
+{
+	while (p->next < p->count && p->issued[p->next] == p->ranges[p->next].len)
+		p->next++;
 }
 
 static uint64_t due_ns(const struct prefetch *p)
@@ -251,9 +395,20 @@ static bool paced(struct prefetch *p)
 
 static void go_on(struct prefetch *p)
 {
-	while (!p->stopped && p->next < p->count && (p->free || p->run) && paced(p))
-		issue(p);
-	submit_run(p);
+	if (!p->stopped)
+		issue_jump(p);
+	p->blocked = false;
+	for (skip_issued(p); !p->stopped && !p->blocked && p->next < p->count; skip_issued(p)) {
+		if (p->runner.out >= p->depth)
+			return; /* what is open grows when one is back */
+		if (p->walked >= p->paced_to) {
+			if (!paced(p))
+				break;
+			p->paced_to = p->walked + p->limit; /* one GET's worth */
+		}
+		slice(p, p->next);
+	}
+	submit_open(p, 0);
 	if (p->next == p->count || p->stopped)
 		loop_timer_cancel(p->c->loop, &p->timer);
 }
@@ -266,6 +421,7 @@ static void destroy(struct runner *r)
 
 	free(p->ranges);
 	free(p->by_lba);
+	free(p->issued);
 	free(p->touched);
 	free(p->requests);
 	free(p);
@@ -279,13 +435,16 @@ static int by_lba(const void *a, const void *b, void *arg)
 	return x < y ? -1 : x > y;
 }
 
-static bool fill_in(struct prefetch *p, const struct profile_range *ranges, uint32_t depth)
+static bool fill_in(struct prefetch *p, const struct profile_range *ranges)
 {
+	uint32_t requests = p->depth + GATHER;
+
 	p->ranges = malloc(p->count * sizeof(*ranges) + 1);
 	p->by_lba = calloc(p->count + 1, sizeof(*p->by_lba));
+	p->issued = calloc(p->count + 1, sizeof(*p->issued));
 	p->touched = calloc(p->count + 1, sizeof(*p->touched));
-	p->requests = calloc(depth, sizeof(*p->requests));
-	if (!p->ranges || !p->by_lba || !p->touched || !p->requests)
+	p->requests = calloc(requests, sizeof(*p->requests));
+	if (!p->ranges || !p->by_lba || !p->issued || !p->touched || !p->requests)
 		return false;
 	if (p->count)
 		memcpy(p->ranges, ranges, p->count * sizeof(*ranges));
@@ -295,9 +454,9 @@ static bool fill_in(struct prefetch *p, const struct profile_range *ranges, uint
 			p->len_max = ranges[i].len;
 	}
 	qsort_r(p->by_lba, p->count, sizeof(*p->by_lba), by_lba, p->ranges);
-	for (uint32_t i = 0; i < depth; i++) {
+	for (uint32_t i = 0; i < requests; i++) {
 		p->requests[i].owner = p;
-		p->requests[i].next_free = p->free;
+		p->requests[i].next = p->free;
 		p->free = &p->requests[i];
 	}
 	return true;
@@ -314,6 +473,7 @@ struct prefetch *prefetch_new(struct cache *c, struct cache_resolver *r,
 	p->c = c;
 	p->r = r;
 	p->count = count;
+	p->depth = depth ? depth : 1;
 	p->ahead_bytes = ahead_bytes;
 	p->get_bytes = get_bytes > c->chunk_bytes ? get_bytes : c->chunk_bytes;
 	if (p->get_bytes > RUN_BYTES)
@@ -323,7 +483,7 @@ struct prefetch *prefetch_new(struct cache *c, struct cache_resolver *r,
 	p->guest_ns = loop_now(c->loop);
 	p->timer.fire = timer_fired;
 	p->runner.free = destroy;
-	if (!fill_in(p, ranges, depth ? depth : 1)) {
+	if (!fill_in(p, ranges)) {
 		destroy(&p->runner);
 		return NULL;
 	}

@@ -325,3 +325,30 @@ int ctx_image_walk(struct lsvd_image *img, uint64_t lba, uint64_t len,
 	}
 	return rc;
 }
+
+struct extents {
+	int (*fn)(void *arg, uint64_t offset_bytes, uint64_t len_bytes);
+	void *arg;
+};
+
+static int tell_extent(void *arg, uint64_t lba, uint64_t len)
+{
+	const struct extents *x = arg;
+
+	return x->fn(x->arg, lba * 512, len * 512);
+}
+
+int lsvd_image_extents(struct lsvd_image *img, uint64_t offset_bytes, uint64_t len_bytes,
+	int (*fn)(void *arg, uint64_t offset_bytes, uint64_t len_bytes), void *arg)
+{
+	struct extents x = {.fn = fn, .arg = arg};
+	bool entered = ctx_enter(img->ctx);
+	uint64_t size = img->limit_bytes;
+	int rc = -EINVAL;
+
+	if (offset_bytes % 512 == 0 && len_bytes % 512 == 0 && offset_bytes <= size &&
+		len_bytes <= size - offset_bytes)
+		rc = ctx_image_walk(img, offset_bytes / 512, len_bytes / 512, tell_extent, &x);
+	ctx_leave(img->ctx, entered);
+	return rc;
+}

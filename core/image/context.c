@@ -96,6 +96,17 @@ int ctx_need_pool(struct lsvd_ctx *ctx, struct err *e)
 	return rc < 0 ? rc : ctx_need_cache(ctx, e);
 }
 
+int lsvd_ctx_open_pool(struct lsvd_ctx *ctx, char *why)
+{
+	bool entered = ctx_enter(ctx);
+	struct err e = {.msg = ""};
+	int rc = ctx_need_pool(ctx, &e);
+
+	ctx_leave(ctx, entered);
+	why_copy(why, &e, rc);
+	return rc;
+}
+
 int ctx_open_on(struct loop *l, struct lsvd_config *cfg, struct bdev **legs, unsigned nlegs,
 	struct lsvd_ctx **out, struct err *e)
 {

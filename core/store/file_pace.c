@@ -6,14 +6,10 @@
  * collection) shares one struct store_pace, so that never more than pieces_in_flight pieces stand
  * in the disk's queue before a journal record.  Who may not go on waits in the order of arrival,
  * and is called again (file_op.go).
- *
- * What is read in the background is old and in nobody's cache: a disk that takes writes at 1200 MB/s
- * was seen to give it at 300.  So reads go in smaller pieces, for the journal to wait as long for one
- * as for the other.
  */
 #include "store/file_impl.h"
 
-enum { PIECE_BYTES = 512 << 10, READ_PART = 4, IN_FLIGHT = 1, IN_FLIGHT_MAX = 16 };
+enum { PIECE_BYTES = 512 << 10, IN_FLIGHT = 1, IN_FLIGHT_MAX = 16 };
 
 static unsigned most(const struct store_pace *pace)
 {
@@ -26,9 +22,7 @@ uint64_t file_pace_bytes(const struct file_op *f)
 {
 	const struct store_pace *pace = f->r->pace;
 
-	uint32_t bytes = pace && pace->piece_bytes >= 4096 * READ_PART ? pace->piece_bytes : PIECE_BYTES;
-
-	return (f->r->op == STORE_GET ? bytes / READ_PART : bytes) & ~4095u;
+	return pace && pace->piece_bytes >= 4096 ? pace->piece_bytes & ~4095u : PIECE_BYTES;
 }
 
 bool file_pace_enter(struct file_op *f)

@@ -314,6 +314,9 @@ static int64_t do_lock(struct mem_objects *o, struct store_req *r)
 	struct mem_lock *held = *find_lock(o, r->name), *k;
 	uint64_t len = 0;
 
+	if (r->ask)
+		return held && held->holder != r->store ? err_set(r->err, -EBUSY, "%s", held->text)
+							: 0;
 	if (held && !r->steal)
 		return err_set(r->err, -EBUSY, "%s: image '%s' is in use by %s", r->store->url,
 			r->name, held->text);

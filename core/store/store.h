@@ -24,7 +24,9 @@
  *                 text about the holder; -EBUSY with the present holder's text in err.  A dead
  *                 holder's lock is free (file: kernel lock).  steal: take it from a holder that is
  *                 there; its SWAPs of that image then fail with -ESTALE as far as the store can see
- *                 to it (I11 does not rest on that: the thief changes the superblock, too)
+ *                 to it (I11 does not rest on that: the thief changes the superblock, too).
+ *                 ask: take nothing; -EBUSY with the text of another holder, and no more, in err; 0
+ *                 when there is none
  *   STORE_UNLOCK  give it back; without effect when it was stolen
  *
  * A failed GET or SWAP leaves `tag` as it was.
@@ -62,7 +64,7 @@ struct store_req {
 	int iovcnt;
 	uint64_t off_bytes, len_bytes;	/* PUT, SWAP: len = sum of iov */
 	struct store_pace *pace;	/* PUT, GET; may be NULL */
-	bool steal;			/* LOCK */
+	bool steal, ask;		/* LOCK */
 	void (*done)(struct store_req *r, int64_t status);
 	int (*item)(struct store_req *r, const char *name, uint64_t size_bytes);	/* LIST */
 	struct err *err;		/* may be NULL; filled on failure */

@@ -46,6 +46,7 @@ struct swapper {
 };
 
 struct checkpointer {
+	struct beginnings *begun; /* load.c's, while it loads */
 	struct volume *v;
 	enum ckpt_state state;
 	bool wanted; /* start one after the object being applied */

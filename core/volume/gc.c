@@ -23,7 +23,7 @@ enum {
 	BUSY_PERCENT = 60,
 	OBJECTS_MIN = 4,
 	CHOOSE_SLICE = 4096,
-	SHARE_DIVISOR = 16,	/* of what is written, the square of the missing percent by this may be moved */
+	SHARE_DIVISOR = 2400,	/* of what is written, the cube of the missing percent by this may be moved */
 	IDLE_NS = 20000000,
 };
 
@@ -343,15 +343,15 @@ static bool too_busy(const struct volume *v, uint32_t percent)
 	       journal_dirty_limit(v->journal) * (BUSY_PERCENT + lack);
 }
 
-/* While there are writers, GC moves no more than a share of what they write, which grows with the square
- * of what is missing to gc.start: 6 % at 10 percent, 25 % at 20, all of it at 40.  So a burst's garbage
- * waits for quieter times, when emptier victims cost less, and a flood of random writes still settles,
- * near gc.start - 20, where as much is moved as such a flood needs.  Without writers it does what it
- * can. */
+/* While there are writers, GC moves no more than a share of what they write, which grows with the cube
+ * of what is missing to gc.start: 3 % at 20 percent, 11 % at 30, 27 % at 40, all of it at 62.  So a
+ * burst's garbage waits for quieter times, when emptier victims cost less, and a flood of random writes
+ * still settles, near gc.start - 30, where as much is moved as such a flood needs.  Without writers it
+ * does what it can. */
 static bool affordable(struct collector *c)
 {
 	struct volume *v = c->v;
-	uint64_t share = (uint64_t)v->gc_lack * v->gc_lack / SHARE_DIVISOR;
+	uint64_t lack = v->gc_lack, share = lack * lack * lack / SHARE_DIVISOR;
 
 	if (loop_now(v->loop) >= v->last_write_ns + IDLE_NS)
 		return true;

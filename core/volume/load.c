@@ -21,7 +21,55 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADER_FIRST_BYTES = 65536, HEADERS_AHEAD = 16, META_FIRST_BYTES = 65536 };
+enum { HEADER_FIRST_BYTES = 65536, HEADERS_AHEAD = 16, META_FIRST_BYTES = 65536, BEGUN = 16 };
+
+/* The first bytes of checkpoints, which never change (I7): the newest is read for its list, then as
+ * a link of the chain, and the payload of a small one has come with it. */
+struct beginnings {
+	struct {
+		char name[STORE_NAME_MAX];
+		uint8_t *buf;
+		size_t got;
+	} of[BEGUN];
+	unsigned n;
+};
+
+static void keep_beginning(struct volume *v, const char *name, const void *buf, size_t got)
+{
+	struct beginnings *b = v->ckpt ? v->ckpt->begun : NULL;
+	uint8_t *copy = b && b->n < BEGUN ? malloc(got ? got : 1) : NULL;
+
+	if (!copy)
+		return;
+	memcpy(copy, buf, got);
+	snprintf(b->of[b->n].name, sizeof(b->of[0].name), "%s", name);
+	b->of[b->n].buf = copy;
+	b->of[b->n++].got = got;
+}
+
+/* Up to `len` bytes from `off`; 0: not known. */
+static size_t from_beginning(
+	const struct volume *v, const char *name, uint64_t off, void *buf, size_t len)
+{
+	const struct beginnings *b = v->ckpt ? v->ckpt->begun : NULL;
+
+	for (unsigned i = 0; b && i < b->n; i++) {
+		size_t left = off < b->of[i].got ? b->of[i].got - off : 0;
+
+		if (strcmp(b->of[i].name, name))
+			continue;
+		len = left < len ? left : len;
+		memcpy(buf, b->of[i].buf + off, len);
+		return len;
+	}
+	return 0;
+}
+
+static void forget_beginnings(struct beginnings *b)
+{
+	for (unsigned i = 0; i < b->n; i++)
+		free(b->of[i].buf);
+}
 
 /* Read [off, off+len) of an object; short is an error. */
 static int read_exactly(
@@ -35,8 +83,11 @@ static int read_exactly(
 		.off_bytes = off,
 		.len_bytes = len,
 		.err = e};
-	int64_t n = store_wait(v->store, &r);
+	int64_t n;
 
+	if (len && from_beginning(v, name, off, buf, len) == len)
+		return 0;
+	n = store_wait(v->store, &r);
 	if (n < 0)
 		return err_wrap(e, (int)n, "read '%s'", name);
 	if (n != (int64_t)len)
@@ -60,8 +111,13 @@ static int64_t read_beginning(
 		.iovcnt = 1,
 		.len_bytes = len,
 		.err = e};
-	int64_t n = store_wait(v->store, &r);
+	int64_t n = (int64_t)from_beginning(v, name, 0, buf, len);
 
+	if (n > 0)
+		return n;
+	n = store_wait(v->store, &r);
+	if (n > 0)
+		keep_beginning(v, name, buf, (size_t)n);
 	return n < 0 ? err_wrap(e, (int)n, "read '%s'", name) : n;
 }
 
@@ -393,18 +449,22 @@ static int take_chain(struct volume *v, const struct checkpoint_header *newest, 
 int load_checkpoint(struct volume *v, uint64_t number, uint64_t epoch, struct checkpoint_header *h,
 	struct err *e)
 {
+	struct beginnings begun = {.n = 0};
 	void *meta = NULL;
 	int rc;
 
 	*h = (struct checkpoint_header){0};
 	if (!number)
 		return 0;
+	v->ckpt->begun = &begun;
 	rc = read_meta(v, epoch, number, h, &meta, e);
 	if (rc == 0)
 		rc = take_live(v->ckpt, meta, h, e);
 	free(meta);
 	if (rc == 0)
 		rc = take_chain(v, h, e);
+	v->ckpt->begun = NULL;
+	forget_beginnings(&begun);
 	return rc;
 }
 

@@ -38,7 +38,8 @@ struct outgoing {
 	uint32_t applied;	/* extents applied so far */
 	/* what it was made of */
 	struct journal_hold *holds;
-	uint32_t nholds, holds_cap;
+	uint32_t nholds, holds_cap, holds_pending;
+	int holds_status;
 	struct iovec probe; /* header read back after a doubtful PUT */
 	uint64_t client_bytes;
 	uint64_t end_pos; /* batch.end_pos */
@@ -55,6 +56,7 @@ struct watch {
 	struct iovec iov;
 	char name[STORE_NAME_MAX], tag[STORE_TAG_MAX]; /* v->tag when it was asked for */
 	uint8_t *buf;				       /* NULL: nothing is watched */
+	struct err holder;			       /* who has the lock */
 	bool in_store;
 };
 
@@ -100,10 +102,9 @@ struct volume {
 	struct loop_task step;
 	enum build_stage stage;
 	struct batch *building;
-	struct outgoing *making;
+	struct outgoing *making, *ahead; /* ahead: holds what the first sealed batch needs, while another is built */
 	struct extmap *scratch;
-	uint32_t coalesced, holds_pending;
-	int holds_status;
+	uint32_t coalesced, holds_pending; /* of all batches */
 	struct store_pace pace;
 	uint32_t puts_max, puts_in_flight;
 	struct loop_timer age_timer, pace_timer;
@@ -212,6 +213,7 @@ int writer_watch(struct volume *v) MUST_CHECK; /* from now on */
 void writer_unwatch(struct volume *v);
 /* It failed with -ESTALE: the message; returns that. */
 int volume_say_lost(struct volume *v, struct err *e);
+void writer_find_thief(struct volume *v); /* it was lost: learn to whom, for the messages */
 
 /* gc.c */
 int collector_new(struct volume *v);

@@ -71,6 +71,33 @@ TEST(one_boot_is_laid_out_in_its_order)
 	plan_free(&p);
 }
 
+TEST(the_data_may_lie_in_another_order_than_the_profile)
+{
+	const struct trace_record r[] = {rd(0, 50, 2), rd(1000, 10, 1), rd(2000, 30, 1)};
+	const struct plan_trace t = {r, 3, "t"};
+	const struct plan_extent all = {0, SECTORS};
+	struct plan p[PLAN_ORDERS];
+
+	for (unsigned o = 0; o < PLAN_ORDERS; o++) {
+		assert_int_equal(plan_make_ordered(&t, 1, (enum plan_order)o, &all, 1, SECTORS, &p[o], NULL), 0);
+		assert_int_equal(p[o].profile_n, 3);
+		assert_profile(&p[o], 0, 400, 16, 0);
+		assert_profile(&p[o], 1, 80, 8, 1000);
+		assert_profile(&p[o], 2, 240, 8, 2000);
+	}
+	assert_range(&p[PLAN_BOOT], 0, 400, 16, PLAN_EVERY);
+	assert_range(&p[PLAN_BOOT], 1, 80, 8, PLAN_EVERY);
+	assert_range(&p[PLAN_BOOT], 2, 240, 8, PLAN_EVERY);
+	assert_range(&p[PLAN_PACKED], 0, 80, 8, PLAN_EVERY);
+	assert_range(&p[PLAN_PACKED], 1, 240, 8, PLAN_EVERY);
+	assert_range(&p[PLAN_PACKED], 2, 400, 16, PLAN_EVERY);
+	assert_range(&p[PLAN_PACKED], 3, 0, 80, PLAN_NEVER);
+	assert_int_equal(p[PLAN_LBA].n, 1);
+	assert_range(&p[PLAN_LBA], 0, 0, SECTORS, PLAN_NEVER);
+	for (unsigned o = 0; o < PLAN_ORDERS; o++)
+		plan_free(&p[o]);
+}
+
 TEST(several_boots_are_merged_by_the_median)
 {
 	/* ranks  a: 1 2 3; b: 2 1 3; c: 3 - 1 */

@@ -3,6 +3,7 @@
 #include "reorg/build.h"
 #include "reorg/predict.h"
 #include "reorg/synth.h"
+#include "reorg/translate.h"
 #include "sys/loop_uring.h"
 #include "test/store_util.h"
 #include "test/test.h"
@@ -271,6 +272,85 @@ TEST(an_interrupted_build_leaves_nothing)
 	plan_free(&p);
 }
 
+/* ---- traces of another build ---- */
+
+/* Image `name` holds what `base` does `by` sectors further up, from sector 8000 on. */
+static void make_moved(const char *store_url, const char *name, uint64_t by)
+{
+	struct bulk_options o = {.uuid = {(uint8_t)name[0]}, .created_ns = 77, .object_bytes = OBJECT};
+	uint8_t sector[512];
+	struct loop *l;
+	struct store *s;
+	struct bulk *b;
+	struct err e;
+
+	assert_int_equal(loop_uring_new(64, &l, &e), 0);
+	s = util_open(l, store_url, STORE_CREATE);
+	assert_int_equal(bulk_begin(s, name, SECTORS / 8 * 8 * 512, &o, &b, &e), 0);
+	for (uint64_t lba = 0; lba < 40000; lba++) {
+		synth_fill(sector, lba < 8000 ? lba : lba - by, 1);
+		if (lba < 8000 || lba >= 8000 + by)
+			assert_int_equal(bulk_write(b, lba, sector, 512, &e), 0);
+	}
+	assert_int_equal(bulk_finish(b, NULL, 0, &e), 0);
+	store_close(s);
+	loop_free(l);
+}
+
+static struct trace_record read_at(uint64_t ms, uint64_t block, uint64_t blocks)
+{
+	return (struct trace_record){.op = TRACE_READ,
+		.submit_ns = ms * 1000000,
+		.complete_ns = ms * 1000000 + 5,
+		.offset_bytes = block * 4096,
+		.len_bytes = blocks * 4096};
+}
+
+TEST(a_trace_of_an_older_build_is_translated)
+{
+	struct translate_counts c = {0};
+	struct dir d = new_dir();
+	struct translator *tr;
+	struct trace t = {.n = 0};
+	struct opened o;
+	struct err e = {""};
+
+	make_image(d.url, "base", SECTORS / 8 * 8, 0);
+	make_moved(d.url, "new", 800);
+	open_base(&o, &d);
+	open_other(&o, &d, "new");
+	/* before the change; across it; after it; where the old build alone has data; a write */
+	assert_int_equal(trace_append(&t, &(struct trace_record){.op = TRACE_WRITE, .len_bytes = 4096}), 0);
+	assert_int_equal(trace_append(&t, &(struct trace_record){.op = TRACE_READ, .submit_ns = 1, .offset_bytes = 512, .len_bytes = 512}), 0);
+	assert_int_equal(trace_append(&t, (struct trace_record[]){read_at(1, 998, 4)}), 0);
+	assert_int_equal(trace_append(&t, (struct trace_record[]){read_at(2, 2000, 3)}), 0);
+	assert_int_equal(trace_append(&t, (struct trace_record[]){read_at(3, 8000, 2)}), 0);
+	assert_int_equal(translator_new(&o.other, &no_watch, &tr, &e), 0);
+	assert_int_equal(translate(tr, &o.base, &t, &c, &e), 0);
+	assert_int_equal(t.n, 4);
+	assert_int_equal(t.records[0].offset_bytes, 0);
+	assert_int_equal(t.records[0].len_bytes, 4096);
+	assert_int_equal(t.records[1].offset_bytes, 998 * 4096);
+	assert_int_equal(t.records[1].len_bytes, 2 * 4096);
+	assert_int_equal(t.records[2].offset_bytes, 1100 * 4096);
+	assert_int_equal(t.records[2].len_bytes, 2 * 4096);
+	assert_int_equal(t.records[2].submit_ns, 1000000);
+	assert_int_equal(t.records[3].offset_bytes, 2100 * 4096);
+	assert_int_equal(t.records[3].len_bytes, 3 * 4096);
+	assert_int_equal(c.blocks, 10);
+	assert_int_equal(c.same, 3);
+	assert_int_equal(c.moved, 5);
+	assert_int_equal(c.changed, 0);
+	assert_int_equal(c.lost, 2);
+
+	/* A trace of a larger image is none of this one. */
+	assert_int_equal(trace_append(&t, (struct trace_record[]){read_at(9, SECTORS / 8, 1)}), 0);
+	assert_int_equal(translate(tr, &o.base, &t, &c, &e), -ERANGE);
+	trace_free(&t);
+	translator_free(tr);
+	close_all(&o);
+}
+
 /* ---- predictions ---- */
 
 struct boots {
@@ -431,4 +511,36 @@ TEST(real_and_virtual_time_agree)
 	assert_int_equal(out[0].requests, out[1].requests);
 	predict_layout_free(in.layout);
 	plan_free(&plan);
+}
+
+/* Clones share the pool's cache, and what several wait for is fetched once. */
+TEST(clones_that_boot_at_once_fetch_what_one_does)
+{
+	struct predict_result one, ten, late;
+	struct boots b;
+	struct err e = {""};
+
+	load_boots(&b);
+	for (enum predict_variant v = PREDICT_ORIGINAL; v <= PREDICT_REORG_PREFETCH; v++) {
+		struct predict_input in = {.records = b.t[1].records,
+			.n = b.t[1].n,
+			.model = *store_model_find("s3")};
+
+		if (v != PREDICT_ORIGINAL && v != PREDICT_REORG_PREFETCH)
+			continue;
+		predict_variant_set(&in, v, b.plain, b.reorg, 1 << 20);
+		in.clones = 1;
+		assert_int_equal(predict_run(&in, &one, &e), 0);
+		in.clones = 10;
+		assert_int_equal(predict_run(&in, &ten, &e), 0);
+		in.apart_ns = 3000000000; /* as if somebody typed ten commands */
+		assert_int_equal(predict_run(&in, &late, &e), 0);
+		assert_int_equal(ten.reads, 10 * one.reads);
+		/* What opening costs each, and no more. */
+		assert_true(ten.gets - ten.open_gets <= one.gets - one.open_gets + 4);
+		assert_true(ten.get_bytes - one.get_bytes < 2 << 20);
+		assert_true(late.get_bytes - one.get_bytes < 2 << 20);
+		assert_true(ten.outstanding_ns < one.outstanding_ns * 5 / 4);
+	}
+	free_boots(&b);
 }

@@ -135,6 +135,23 @@ TEST(what_is_not_there_is_said)
 	printed = NULL;
 }
 
+TEST(a_layout_by_traces_of_an_older_build)
+{
+	char lba[340], of_old[340];
+	const json_t *led;
+
+	set_up();
+	snprintf(lba, sizeof(lba), "%s/lba", url);
+	snprintf(of_old, sizeof(of_old), "%s/of-old", url);
+	assert_int_equal(RUN(base, lba, "--order", "lba", "-t", trace), CLI_OK);
+	assert_true(json_is_true(json_object_get(printed, "equal")));
+	assert_int_equal(RUN(odd, of_old, "--recorded-on", base, "-t", trace), CLI_OK);
+	assert_true(json_is_true(json_object_get(printed, "equal")));
+	led = json_object_get(printed, "translated");
+	assert_int_equal(json_integer_value(json_object_get(led, "blocks")), 36);
+	assert_int_equal(json_integer_value(json_object_get(led, "same")), 36);
+}
+
 TEST(predictions_name_every_variant)
 {
 	static const char *const variants[] = {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* test_traceio.c - trace files, their import and export, damaged ones included. */
 #include "test/test.h"
+#include "trace/export.h"
 #include "trace/file.h"
 #include "trace/load.h"
-#include "trace/text.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -97,16 +97,16 @@ static const char *write_binary(const struct trace *t, uint64_t dropped)
 	return path;
 }
 
-static const char *write_text(const struct trace *t, enum trace_text kind)
+static const char *write_as(const struct trace *t, const char *format)
 {
+	struct trace_export_options opt = {.format = format, .device = "/dev/x"};
 	const char *path = path_of("export");
-	FILE *f = fopen(path, "w");
+	struct trace_export *x;
 
-	trace_text_head(f, kind, "/dev/x");
+	assert_int_equal(trace_export_open(path, &opt, &t->header, &x, NULL), 0);
 	for (size_t i = 0; i < t->n; i++)
-		trace_text_line(f, kind, "/dev/x", &t->records[i]);
-	trace_text_tail(f, kind, "/dev/x", t->n ? t->records[t->n - 1].submit_ns : 0);
-	fclose(f);
+		assert_int_equal(trace_export_add(x, &t->records[i], NULL), 0);
+	assert_int_equal(trace_export_close(x, 0, NULL), 0);
 	return path;
 }
 
@@ -132,7 +132,7 @@ TEST(csv_comes_back_with_every_field)
 	uint64_t s = test_seed();
 	struct trace a = random_trace(&s, 3000), b;
 
-	load(write_text(&a, TRACE_TEXT_CSV), &b);
+	load(write_as(&a, "csv"), &b);
 	assert_same(&a, &b);
 	trace_free(&a), trace_free(&b);
 }
@@ -142,7 +142,7 @@ TEST(iolog_keeps_what_an_iolog_can)
 	uint64_t s = test_seed();
 	struct trace a = random_trace(&s, 3000), b;
 
-	load(write_text(&a, TRACE_TEXT_IOLOG), &b);
+	load(write_as(&a, "iolog"), &b);
 	assert_int_equal(a.n, b.n);
 	for (size_t i = 0; i < a.n; i++) {
 		const struct trace_record *x = &a.records[i], *y = &b.records[i];
@@ -231,10 +231,10 @@ TEST(an_iolog_of_two_files_needs_a_choice)
 {
 	static const char log[] = "fio version 3 iolog\n1 a add\n1 b add\n2 a read 0 512\n"
 				  "3 b read 512 512\n4 a datasync 0 0\n";
-	struct trace_load_options opt = {.file = "b"};
+	struct trace_import_options opt = {.volume = "b"};
 	struct trace t;
 
-	assert_bad(log, "text:5: requests to 'a' and to 'b': choose one with --file");
+	assert_bad(log, "text:5: requests to 'a' and to 'b': choose one with --volume");
 	assert_int_equal(trace_load(text_file(log), &opt, &t, NULL), 0);
 	assert_int_equal(t.n, 1);
 	assert_int_equal(t.records[0].submit_ns, 3000);
