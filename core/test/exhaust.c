@@ -149,7 +149,7 @@ static void run_op(struct vol *v, enum op op)
 
 /* ---- what was seen ---- */
 
-enum { SEEN_BITS = 24 };
+enum { SEEN_BITS = 21 };
 
 struct seen {
 	_Atomic uint64_t a, b;
