@@ -6,6 +6,7 @@
 # Live captures need root (or CAP_NET_RAW); servers listen on loopback only.  O is the build folder.  Everything lives in a folder under
 # ${TMPDIR:-/var/tmp} that is removed at the end.
 # Last line: `capture: N passed, N failed, N skipped`; exit code 0 when none failed.
+# needs: mounts tracefs
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 O=${O:-build}
