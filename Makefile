@@ -22,6 +22,8 @@ MANDIR     ?= $(PREFIX)/share/man
 FIODIR     ?= $(LIBDIR)/fio
 ENGINEDIR  := $(PREFIX)/lib/lsvd
 SYSLIBDIR  ?= /usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null)
+# NBDKITDIR: where nbdkit looks for plugins.
+NBDKITDIR  ?= $(shell pkg-config nbdkit --variable=plugindir 2>/dev/null)
 
 RELEASE := $(shell cat VERSION)
 COMMIT  := $(shell git -c safe.directory='*' describe --always --dirty 2>/dev/null)
@@ -62,7 +64,7 @@ lib_src  := $(wildcard core/sys/*.c core/store/*.c core/format/*.c core/map/*.c 
 lib_src  := $(filter-out $(if $(filter RADOS,$(found)),,core/store/rados%.c),$(lib_src))
 lib_src  := $(filter-out $(if $(filter S3,$(found)),,core/store/s3%.c),$(lib_src))
 tool_src := $(wildcard cli/*.c trace/*.c reorg/*.c results/*.c gateway/*.c)
-plugin_src := $(wildcard gateway/plugin/*.c)
+plugin_src := $(wildcard gateway/plugin/*.c) gateway/url.c
 test_src := $(wildcard $(addsuffix /test/test_*.c,core cli trace reorg results fio-engine ci/runner))
 bench_src := $(wildcard ci/runner/*.c)
 fuzz_src := $(wildcard $(addsuffix /test/fuzz_*.c,core cli trace reorg results))
@@ -84,14 +86,14 @@ optional:
 check_deps = for p in liburing jansson libisal; do ! command -v pkg-config >/dev/null || pkg-config --exists $$p || \
   { echo "make: no development files of $$p; run: ci/setup build" >&2; exit 1; }; done
 
-# What the compiler is called with; objects are built again when it changes.
+# What the compiler is called with; objects are built again when it changes.  Two makes may look at the same time.
 $(O)/.flags: FORCE
 	@command -v $(firstword $(CC)) >/dev/null || { echo "make: no compiler '$(CC)'; run: ci/setup build" >&2; exit 1; }
 	@mkdir -p $(@D)
-	@echo '$(CC) $(ALL_CFLAGS)' > $@.new; cmp -s $@.new $@ || { $(check_deps); cp $@.new $@; }
+	@echo '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || { $(check_deps); echo '$(CC) $(ALL_CFLAGS)' > $@; }
 $(O)/.version: FORCE
 	@mkdir -p $(@D)
-	@echo '$(VERSION)' > $@.new; cmp -s $@.new $@ || cp $@.new $@
+	@echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' > $@
 
 $(O)/%.o: %.c $(O)/.flags
 	@mkdir -p $(@D)
@@ -148,7 +150,7 @@ fio-headers:  ## fetch the headers of the installed fio, once
 $(engine_dir)/.flags: FORCE
 	@mkdir -p $(@D)
 	@echo $(FIO_INC) > $(engine_dir)/.inc
-	@echo '$(CC) $(engine_cflags)' > $@.new; cmp -s $@.new $@ || cp $@.new $@
+	@echo '$(CC) $(engine_cflags)' | cmp -s - $@ || echo '$(CC) $(engine_cflags)' > $@
 $(engine_dir)/lsvd.o: fio-engine/lsvd.c $(engine_dir)/.flags
 	$(call note,CC)
 	$(Q)$(CC) $(engine_cflags) -c -o $@ $<
@@ -163,11 +165,10 @@ ifeq ($(SAN),)
 plugin_so := $(O)/nbdkit-lsvd-plugin.so
 endif
 endif
-NBDKITDIR ?= $(shell pkg-config nbdkit --variable=plugindir 2>/dev/null)
 
 plugin: $(plugin_so)  ## build the nbdkit plugin
 ifeq ($(plugin_so),)
-	@$(if $(SAN),:,echo "note: no nbdkit-plugin.h (package nbdkit-plugin-dev); the nbdkit plugin, and with it lsvd map, are left out")
+	@$(if $(SAN),:,echo "note: no nbdkit-plugin.h (package nbdkit-plugin-dev); the nbdkit plugin is left out, and lsvd map does not work")
 endif
 
 $(O)/gateway/plugin/plugin.o: private ALL_CFLAGS += -DLSVD_VERSION='"$(VERSION)"'
@@ -239,6 +240,11 @@ ubsan:  ## quick tests under the undefined behaviour sanitizer
 	@$(MAKE) --no-print-directory $(jobs) O=$(O)-ubsan CFLAGS='-O1 -g' SAN='-fsanitize=undefined -fno-sanitize-recover=all' WERROR= unit
 	@ci/check $(O)-ubsan
 
+sanitizers:  ## quick tests under the address, leak and undefined behaviour sanitizers at once
+	@$(MAKE) --no-print-directory $(jobs) O=$(O)-san CFLAGS='-O1 -g -fno-omit-frame-pointer' \
+	  SAN='-fsanitize=address,undefined -fno-sanitize-recover=undefined' WARN=-w unit
+	@ci/check $(O)-san
+
 tsan:  ## quick tests under the thread sanitizer
 	@$(MAKE) --no-print-directory $(jobs) O=$(O)-tsan CFLAGS='-O1 -g' SAN=-fsanitize=thread WARN=-w unit
 	@ci/check $(O)-tsan 1
@@ -294,22 +300,32 @@ ifneq ($(engine_so),)
 	if [ -w $$d ]; then echo "ln -sfn $(FIODIR)/fio-lsvd.so $$d/lsvd"; ln -sfn $(FIODIR)/fio-lsvd.so $$d/lsvd; \
 	else echo "note: $$d is not writable, so plain fio does not find the engine; use $(BINDIR)/fio-lsvd"; fi
 endif
+ifneq ($(plugin_so),)
+	install -d $(DESTDIR)$(ENGINEDIR)
+	install -m 755 $(plugin_so) $(DESTDIR)$(ENGINEDIR)/nbdkit-lsvd-plugin.so
+	@d=$(DESTDIR)$(NBDKITDIR); [ -z '$(DESTDIR)' ] || mkdir -p $$d; \
+	if [ -n '$(NBDKITDIR)' ] && [ -w $$d ]; then \
+	  echo "ln -sfn $(ENGINEDIR)/nbdkit-lsvd-plugin.so $$d/nbdkit-lsvd-plugin.so"; \
+	  ln -sfn $(ENGINEDIR)/nbdkit-lsvd-plugin.so $$d/nbdkit-lsvd-plugin.so; \
+	else echo "note: nbdkit's folder ($$d) is not writable, so it does not find 'lsvd'; use: nbdkit $(ENGINEDIR)/nbdkit-lsvd-plugin.so"; fi
+endif
 	@[ -n '$(DESTDIR)' ] || [ "$$(id -u)" != 0 ] || /sbin/ldconfig || true
 
 uninstall:  ## remove what install put there
 	rm -f $(addprefix $(DESTDIR),$(BINDIR)/lsvd $(BINDIR)/fio-lsvd $(INCLUDEDIR)/lsvd.h $(LIBDIR)/liblsvd.a $(LIBDIR)/liblsvd.so \
 	  $(LIBDIR)/liblsvd.so.$(SOMAJOR) $(LIBDIR)/liblsvd.so.$(RELEASE) $(LIBDIR)/pkgconfig/lsvd.pc $(FIODIR)/fio-lsvd.so \
-	  $(ENGINEDIR)/lsvd $(man_dest))
+	  $(ENGINEDIR)/lsvd $(ENGINEDIR)/nbdkit-lsvd-plugin.so $(man_dest))
 	@d=$(DESTDIR)$(SYSLIBDIR)/lsvd; [ "$$(readlink $$d)" != $(FIODIR)/fio-lsvd.so ] || { echo "rm -f $$d"; rm -f $$d; }
+	@p=$(DESTDIR)$(NBDKITDIR)/nbdkit-lsvd-plugin.so; [ "$$(readlink $$p)" != $(ENGINEDIR)/nbdkit-lsvd-plugin.so ] || { echo "rm -f $$p"; rm -f $$p; }
 	@rmdir $(DESTDIR)$(FIODIR) $(DESTDIR)$(ENGINEDIR) 2>/dev/null || true
 
 clean:  ## remove what was built
-	rm -rf $(O) $(O)-asan $(O)-ubsan $(O)-tsan $(O)-fuzz $(O)-mutants
+	rm -rf $(O) $(O)-asan $(O)-ubsan $(O)-san $(O)-tsan $(O)-fuzz $(O)-mutants
 
 help:  ## this list
 	@echo "make [TARGET] [O=build] [PREFIX=/usr/local] [DESTDIR=] [CI=1: warnings are errors] [V=1: show commands]"
 	@grep -hE '^[a-z_-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## */\t/' | sort | expand -t 16
 
-.PHONY: all engine plugin optional fio-headers unit bench-micro fuzzers check test bench asan ubsan tsan mutants soak fuzz lint-includes lint fmt setup \
+.PHONY: all engine plugin optional fio-headers unit bench-micro fuzzers check test bench asan ubsan sanitizers tsan mutants soak fuzz lint-includes lint fmt setup \
         install uninstall clean help FORCE
 -include $(shell [ ! -d $(O) ] || find $(O) -name '*.d')

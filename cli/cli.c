@@ -125,17 +125,33 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+/* ", 12 s left", when that can be told. */
+static const char *eta(const struct cli_progress *p, double secs)
+{
+	static char text[40];
+	double left;
+
+	if (!p->done || p->done >= p->total)
+		return "             ";
+	left = secs * ((double)p->total / (double)p->done - 1);
+	snprintf(text, sizeof(text), ", %.0f s left   ", left < 1e6 ? left : 1e6);
+	return text;
+}
+
 static void draw(struct cli_progress *p, uint64_t now)
 {
 	double secs = (double)(now - p->start_ns) / 1e9;
 	const char *rate = cli_size(secs > 0 ? (uint64_t)((double)p->done / secs) : 0);
 	int percent = p->total ? (int)(100.0 * (double)p->done / (double)p->total) : 0;
 
-	if (p->tty) {
+	if (!p->total) {
+		fprintf(stderr, "%s%s: %s, %s/s%s", p->tty ? "\r" : "", p->what, cli_size(p->done), rate,
+			p->tty ? "     " : "\n");
+	} else if (p->tty) {
 		char bar[31] = "                              ";
 
 		memset(bar, '#', (size_t)(percent > 100 ? 100 : percent) * 30 / 100);
-		fprintf(stderr, "\r%s [%s] %3d%% %s/s  ", p->what, bar, percent, rate);
+		fprintf(stderr, "\r%s [%s] %3d%% %s/s%s  ", p->what, bar, percent, rate, eta(p, secs));
 	} else {
 		fprintf(stderr, "%s: %d%% (%s of %s, %s/s)\n", p->what, percent, cli_size(p->done),
 			cli_size(p->total), rate);

@@ -5,7 +5,7 @@
  * The commands share one set of options, of which each takes some (struct command says which). What
  * only looks at the store works beside a process that has the pool: it gets a pool in memory.
  */
-#include "cli/open.h"
+#include "cli/words.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,13 +16,10 @@
 enum { OPT_SIZE = 's', OPT_LONG = 'l', OPT_FORCE = 'f', OPT_TARGET = 't' };
 
 struct args {
-	struct cli_open open;
-	const char *word[2]; /* positional */
-	unsigned words, want;
+	struct cli_words w;
 	uint64_t size_bytes;
 	unsigned target_percent;
 	bool has_size, force, details;
-	bool writes; /* has write_kids */
 };
 
 static error_t parse(int key, char *arg, struct argp_state *s)
@@ -31,11 +28,6 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 	char *end;
 
 	switch (key) {
-	case ARGP_KEY_INIT:
-		s->child_inputs[0] = &a->open;
-		if (a->writes)
-			s->child_inputs[1] = &a->open;
-		return 0;
 	case OPT_SIZE:
 		if (cli_parse_size(arg, &a->size_bytes) < 0)
 			argp_error(s, "--size: '%s' is not a size", arg);
@@ -52,23 +44,10 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 		if (end == arg || *end || a->target_percent < 1 || a->target_percent > 99)
 			argp_error(s, "--target: '%s' is not a percentage from 1 to 99", arg);
 		return 0;
-	case ARGP_KEY_ARG:
-		if (a->words == a->want)
-			argp_error(s, "what is '%s'?", arg);
-		a->word[a->words++] = arg;
-		return 0;
-	case ARGP_KEY_END:
-		if (a->words < a->want)
-			argp_error(s, "an argument is missing");
-		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return cli_words_parse(key, arg, s);
 	}
 }
-
-static const struct argp_child kids[] = {{&cli_open_argp, 0, NULL, 10}, {0}};
-static const struct argp_child write_kids[] = {
-	{&cli_open_argp, 0, NULL, 10}, {&cli_write_argp, 0, NULL, 0}, {0}};
 
 #define PARSER_FOR(kids_, name_, options_, args_doc_, doc_)    \
 	static const struct argp name_ = {.options = options_, \
@@ -76,7 +55,7 @@ static const struct argp_child write_kids[] = {
 		.doc = doc_,                                   \
 		.args_doc = args_doc_,                         \
 		.children = kids_}
-#define PARSER(...) PARSER_FOR(kids, __VA_ARGS__)
+#define PARSER(...) PARSER_FOR(cli_kids, __VA_ARGS__)
 
 /* ---- create ---- */
 
@@ -86,14 +65,9 @@ PARSER(create_argp, create_options, "IMAGE",
 	"Create an image.  It reads as zeroes and takes no room until it is written.\v"
 	"example: lsvd create file:/srv/vols/vm1 --size 10G");
 
-static int told(const char *why, int rc)
-{
-	return cli_fail("%s", why[0] ? why : strerror(-rc));
-}
-
 static int run_create(int argc, char **argv)
 {
-	struct args a = {.want = 1};
+	struct args a = {.w = {.min = 1, .max = 1}};
 	char why[LSVD_ERR_MAX] = "";
 	struct lsvd_ctx *ctx;
 	int rc;
@@ -104,12 +78,12 @@ static int run_create(int argc, char **argv)
 		cli_fail("create: how big? add --size SIZE");
 		return CLI_USAGE;
 	}
-	rc = cli_open_ctx(&a.open, CLI_POOL_NONE, LSVD_DRIVE_INLINE, &ctx);
+	rc = cli_open_ctx(&a.w.open, CLI_POOL_NONE, LSVD_DRIVE_INLINE, &ctx);
 	if (rc)
 		return rc;
-	rc = lsvd_image_create(ctx, a.word[0], a.size_bytes, why);
+	rc = lsvd_image_create(ctx, a.w.word[0], a.size_bytes, why);
 	if (rc < 0)
-		rc = told(why, rc);
+		rc = cli_told(why, rc);
 	lsvd_ctx_close(ctx);
 	return rc;
 }
@@ -164,7 +138,7 @@ PARSER(info_argp, NULL, "IMAGE",
 
 static int run_info(int argc, char **argv)
 {
-	struct args a = {.want = 1};
+	struct args a = {.w = {.min = 1, .max = 1}};
 	struct lsvd_image_info info;
 	char why[LSVD_ERR_MAX] = "";
 	struct lsvd_ctx *ctx;
@@ -172,13 +146,13 @@ static int run_info(int argc, char **argv)
 
 	if (argp_parse(&info_argp, argc, argv, 0, NULL, &a))
 		return CLI_USAGE;
-	rc = cli_open_ctx(&a.open, CLI_POOL_NONE, LSVD_DRIVE_INLINE, &ctx);
+	rc = cli_open_ctx(&a.w.open, CLI_POOL_NONE, LSVD_DRIVE_INLINE, &ctx);
 	if (rc)
 		return rc;
-	rc = lsvd_image_stat(ctx, a.word[0], &info, why);
+	rc = lsvd_image_stat(ctx, a.w.word[0], &info, why);
 	if (rc < 0)
-		rc = told(why, rc);
-	else if (a.open.json)
+		rc = cli_told(why, rc);
+	else if (a.w.open.json)
 		cli_print_json(info_json(&info));
 	else
 		print_info(&info);
@@ -205,9 +179,9 @@ static int print_stat(struct args *a, struct lsvd_image *img)
 	if (rc < 0 || !stats) {
 		json_decref(stats);
 		return cli_fail(
-			"%s: no statistics: %s", a->word[0], strerror(rc < 0 ? -rc : ENOMEM));
+			"%s: no statistics: %s", a->w.word[0], strerror(rc < 0 ? -rc : ENOMEM));
 	}
-	if (a->open.json) {
+	if (a->w.open.json) {
 		cli_print_json(json_pack("{so,so}", "image", info_json(&info), "stats", stats));
 		return CLI_OK;
 	}
@@ -219,7 +193,7 @@ static int print_stat(struct args *a, struct lsvd_image *img)
 
 static int run_stat(int argc, char **argv)
 {
-	struct args a = {.want = 1};
+	struct args a = {.w = {.min = 1, .max = 1}};
 	char why[LSVD_ERR_MAX] = "";
 	struct lsvd_image *img;
 	struct lsvd_ctx *ctx;
@@ -227,15 +201,15 @@ static int run_stat(int argc, char **argv)
 
 	if (argp_parse(&stat_argp, argc, argv, 0, NULL, &a))
 		return CLI_USAGE;
-	rc = cli_open_ctx(&a.open, CLI_POOL_NOT_ASKED, LSVD_DRIVE_INLINE, &ctx);
+	rc = cli_open_ctx(&a.w.open, CLI_POOL_NOT_ASKED, LSVD_DRIVE_INLINE, &ctx);
 	if (rc)
 		return rc;
-	rc = lsvd_image_open(ctx, a.word[0], LSVD_OPEN_READONLY, &img, why);
+	rc = lsvd_image_open(ctx, a.w.word[0], LSVD_OPEN_READONLY, &img, why);
 	if (rc == 0) {
 		rc = print_stat(&a, img);
 		(void)lsvd_image_close(img, NULL);
 	} else {
-		rc = told(why, rc);
+		rc = cli_told(why, rc);
 	}
 	lsvd_ctx_close(ctx);
 	return rc;
@@ -278,18 +252,18 @@ static int print_image(struct lsvd_ctx *ctx, const struct args *a, const char *n
 {
 	struct lsvd_image_info info;
 	char url[640], why[LSVD_ERR_MAX] = "";
-	size_t len = strlen(a->word[0]);
-	bool glue = len && (a->word[0][len - 1] == '/' || a->word[0][len - 1] == ':');
+	size_t len = strlen(a->w.word[0]);
+	bool glue = len && (a->w.word[0][len - 1] == '/' || a->w.word[0][len - 1] == ':');
 	int rc;
 
 	if (!a->details && !out) {
 		printf("%s\n", name);
 		return CLI_OK;
 	}
-	snprintf(url, sizeof(url), "%s%s%s", a->word[0], glue ? "" : "/", name);
+	snprintf(url, sizeof(url), "%s%s%s", a->w.word[0], glue ? "" : "/", name);
 	rc = lsvd_image_stat(ctx, url, &info, why);
 	if (rc < 0)
-		return told(why, rc);
+		return cli_told(why, rc);
 	if (out)
 		json_array_append_new(out, info_json(&info));
 	else
@@ -300,7 +274,7 @@ static int print_image(struct lsvd_ctx *ctx, const struct args *a, const char *n
 
 static int run_ls(int argc, char **argv)
 {
-	struct args a = {.want = 1};
+	struct args a = {.w = {.min = 1, .max = 1}};
 	char why[LSVD_ERR_MAX] = "";
 	struct list l = {0};
 	struct lsvd_ctx *ctx;
@@ -309,14 +283,14 @@ static int run_ls(int argc, char **argv)
 
 	if (argp_parse(&ls_argp, argc, argv, 0, NULL, &a))
 		return CLI_USAGE;
-	rc = cli_open_ctx(&a.open, CLI_POOL_NONE, LSVD_DRIVE_INLINE, &ctx);
+	rc = cli_open_ctx(&a.w.open, CLI_POOL_NONE, LSVD_DRIVE_INLINE, &ctx);
 	if (rc)
 		return rc;
-	if (a.open.json)
+	if (a.w.open.json)
 		out = json_array();
-	rc = lsvd_image_list(ctx, a.word[0], add_name, &l, why);
+	rc = lsvd_image_list(ctx, a.w.word[0], add_name, &l, why);
 	if (rc < 0)
-		rc = told(why, rc);
+		rc = cli_told(why, rc);
 	for (size_t i = 0; i < l.n; i++) {
 		if (rc == CLI_OK && l.name[i])
 			rc = print_image(ctx, &a, l.name[i], out);
@@ -353,23 +327,23 @@ static bool confirmed(const char *image)
 
 static int run_rm(int argc, char **argv)
 {
-	struct args a = {.want = 1};
+	struct args a = {.w = {.min = 1, .max = 1}};
 	char why[LSVD_ERR_MAX] = "";
 	struct lsvd_ctx *ctx;
 	int rc;
 
 	if (argp_parse(&rm_argp, argc, argv, 0, NULL, &a))
 		return CLI_USAGE;
-	if (!a.force && !confirmed(a.word[0]))
-		return cli_fail("%s stays", a.word[0]);
-	rc = cli_open_ctx(&a.open, CLI_POOL_IF_THERE, LSVD_DRIVE_INLINE, &ctx);
+	if (!a.force && !confirmed(a.w.word[0]))
+		return cli_fail("%s stays", a.w.word[0]);
+	rc = cli_open_ctx(&a.w.open, CLI_POOL_IF_THERE, LSVD_DRIVE_INLINE, &ctx);
 	if (rc)
 		return rc;
-	rc = lsvd_image_remove(ctx, a.word[0], why);
+	rc = lsvd_image_remove(ctx, a.w.word[0], why);
 	if (rc == -ENOENT && a.force)
 		rc = 0;
 	if (rc < 0)
-		rc = told(why, rc);
+		rc = cli_told(why, rc);
 	lsvd_ctx_close(ctx);
 	return rc;
 }
@@ -384,15 +358,15 @@ static int with_image(const struct args *a, int (*work)(const struct args *, str
 	struct lsvd_ctx *ctx;
 	int rc, closed;
 
-	rc = cli_open_ctx(&a->open, CLI_POOL, LSVD_DRIVE_INLINE, &ctx);
+	rc = cli_open_ctx(&a->w.open, CLI_POOL, LSVD_DRIVE_INLINE, &ctx);
 	if (rc)
 		return rc;
-	rc = cli_open_image(&a->open, ctx, a->word[0], &img);
+	rc = cli_open_image(&a->w.open, ctx, a->w.word[0], &img);
 	if (rc == CLI_OK) {
 		rc = work(a, img);
 		closed = lsvd_image_close(img, why);
 		if (closed < 0)
-			rc = told(why, closed);
+			rc = cli_told(why, closed);
 	}
 	lsvd_ctx_close(ctx);
 	return rc;
@@ -401,7 +375,7 @@ static int with_image(const struct args *a, int (*work)(const struct args *, str
 static const struct argp_option resize_options[] = {
 	{"force", OPT_FORCE, NULL, 0, "shrink although there is data beyond the new end", 0},
 	{0}};
-PARSER_FOR(write_kids, resize_argp, resize_options, "IMAGE SIZE",
+PARSER_FOR(cli_write_kids, resize_argp, resize_options, "IMAGE SIZE",
 	"Grow or shrink an image.\v"
 	"example: lsvd resize file:/srv/vols/vm1 20G");
 
@@ -410,17 +384,17 @@ static int do_resize(const struct args *a, struct lsvd_image *img)
 	char why[LSVD_ERR_MAX] = "";
 	int rc = lsvd_image_resize(img, a->size_bytes, a->force, why);
 
-	return rc < 0 ? told(why, rc) : CLI_OK;
+	return rc < 0 ? cli_told(why, rc) : CLI_OK;
 }
 
 static int run_resize(int argc, char **argv)
 {
-	struct args a = {.want = 2, .writes = true};
+	struct args a = {.w = {.min = 2, .max = 2, .writes = true}};
 
 	if (argp_parse(&resize_argp, argc, argv, 0, NULL, &a))
 		return CLI_USAGE;
-	if (cli_parse_size(a.word[1], &a.size_bytes) < 0) {
-		cli_fail("resize: '%s' is not a size", a.word[1]);
+	if (cli_parse_size(a.w.word[1], &a.size_bytes) < 0) {
+		cli_fail("resize: '%s' is not a size", a.w.word[1]);
 		return CLI_USAGE;
 	}
 	return with_image(&a, do_resize);
@@ -431,7 +405,7 @@ static const struct argp_option gc_options[] = {
 	{"target", OPT_TARGET, "PERCENT", 0,
 		"stop when this share of the stored bytes is live (90)", 0},
 	{0}};
-PARSER_FOR(write_kids, gc_argp, gc_options, "IMAGE",
+PARSER_FOR(cli_write_kids, gc_argp, gc_options, "IMAGE",
 	"Collect garbage: rewrite what is live of the emptiest objects and delete them.\v"
 	"example: lsvd gc file:/srv/vols/vm1 --target 80");
 
@@ -448,14 +422,14 @@ static int do_gc(const struct args *a, struct lsvd_image *img)
 	if (rc == 0)
 		rc = lsvd_image_info(img, &after);
 	if (rc < 0)
-		return cli_fail("%s: %s", a->word[0], strerror(-rc));
-	if (a->open.json)
+		return cli_fail("%s: %s", a->w.word[0], strerror(-rc));
+	if (a->w.open.json)
 		cli_print_json(json_pack("{so,so,sI,sI}", "before", info_json(&before), "after",
 			info_json(&after), "moved_bytes", (json_int_t)st.gc_bytes,
 			"collected_objects", (json_int_t)st.gc_objects));
 	else
 		printf("%s: %u %% of %s live, now %u %% of %s; %llu objects collected, %s moved\n",
-			a->word[0], live_percent(&before), cli_size(before.stored_bytes),
+			a->w.word[0], live_percent(&before), cli_size(before.stored_bytes),
 			live_percent(&after), cli_size(after.stored_bytes),
 			(unsigned long long)st.gc_objects, cli_size(st.gc_bytes));
 	return CLI_OK;
@@ -463,7 +437,7 @@ static int do_gc(const struct args *a, struct lsvd_image *img)
 
 static int run_gc(int argc, char **argv)
 {
-	struct args a = {.want = 1, .target_percent = 90, .writes = true};
+	struct args a = {.w = {.min = 1, .max = 1, .writes = true}, .target_percent = 90};
 
 	if (argp_parse(&gc_argp, argc, argv, 0, NULL, &a))
 		return CLI_USAGE;

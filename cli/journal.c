@@ -6,7 +6,7 @@
  * The pool knows volumes by uuid; which image that is, and whether its store has what the journal
  * has, is only known when the image, or its store, is named.
  */
-#include "cli/open.h"
+#include "cli/words.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -14,46 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORDS_MAX = 64, OPT_YES = 'y' };
+enum { OPT_YES = 'y' };
 
 struct args {
-	struct cli_open open;
-	const char *word[WORDS_MAX];
-	unsigned words, min, max;
-	bool yes;
+	struct cli_words w;
+	bool yes; /* discard */
 };
-
-static error_t parse(int key, char *arg, struct argp_state *s)
-{
-	struct args *a = s->input;
-
-	switch (key) {
-	case ARGP_KEY_INIT:
-		s->child_inputs[0] = &a->open;
-		return 0;
-	case OPT_YES:
-		a->yes = true;
-		return 0;
-	case ARGP_KEY_ARG:
-		if (a->words == a->max)
-			argp_error(s, "what is '%s'?", arg);
-		a->word[a->words++] = arg;
-		return 0;
-	case ARGP_KEY_END:
-		if (a->words < a->min)
-			argp_error(s, "an argument is missing");
-		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
-}
-
-static const struct argp_child kids[] = {{&cli_open_argp, 0, NULL, 10}, {0}};
-
-static int told(const char *why, int rc)
-{
-	return cli_fail("%s", why[0] ? why : strerror(-rc));
-}
 
 /* ---- which image is it? ---- */
 
@@ -76,7 +42,7 @@ static int note_image(struct known *k, struct lsvd_ctx *ctx, const char *url, ch
 }
 
 struct names {
-	char name[WORDS_MAX * 16][65];
+	char name[CLI_WORDS_MAX * 16][65];
 	unsigned n;
 };
 
@@ -107,7 +73,7 @@ static int note_store(struct known *k, struct lsvd_ctx *ctx, const char *url, ch
 }
 
 /* Each word is an image, or else a store. */
-static int learn(const struct args *a, struct known *k)
+static int learn(const struct cli_words *a, struct known *k)
 {
 	char why[LSVD_ERR_MAX] = "", why2[LSVD_ERR_MAX];
 	struct lsvd_ctx *ctx;
@@ -124,7 +90,7 @@ static int learn(const struct args *a, struct known *k)
 			rc = note_store(k, ctx, a->word[i], why2) < 0 ? rc : 0;
 	}
 	lsvd_ctx_close(ctx);
-	return rc < 0 ? told(why, rc) : CLI_OK;
+	return rc < 0 ? cli_told(why, rc) : CLI_OK;
 }
 
 static const struct lsvd_image_info *find(const struct known *k, const char *uuid)
@@ -200,7 +166,7 @@ static int list_one(void *arg, const struct lsvd_journal_info *j)
 	return 0;
 }
 
-static const struct argp list_argp = {.parser = parse,
+static const struct argp list_argp = {.parser = cli_words_parse,
 	.args_doc = "[IMAGE|STORE-URL]...",
 	.doc = "List the journals that the pool holds of images that were not closed, with what "
 	       "their "
@@ -209,17 +175,17 @@ static const struct argp list_argp = {.parser = parse,
 	       "what is not; old, another writer took the image since; unknown, the image was not "
 	       "named.\v"
 	       "example: lsvd journal list file:/srv/vols",
-	.children = kids};
+	.children = cli_kids};
 
 /* A pool that is not there is not made for this. */
-static int open_pool(const struct args *a, struct lsvd_ctx **ctx)
+static int open_pool(const struct cli_words *a, struct lsvd_ctx **ctx)
 {
 	return cli_open_ctx(&a->open, CLI_POOL_IF_THERE, LSVD_DRIVE_INLINE, ctx);
 }
 
 static int journal_list(int argc, char **argv)
 {
-	struct args a = {.max = WORDS_MAX};
+	struct cli_words a = {.max = CLI_WORDS_MAX};
 	struct known known = {0};
 	struct listing l = {.known = &known};
 	char why[LSVD_ERR_MAX] = "";
@@ -236,7 +202,7 @@ static int journal_list(int argc, char **argv)
 		rc = lsvd_journal_list(ctx, list_one, &l, why);
 		lsvd_ctx_close(ctx);
 		if (rc < 0)
-			rc = told(why, rc);
+			rc = cli_told(why, rc);
 		else if (l.out)
 			cli_print_json(json_incref(l.out));
 		json_decref(l.out);
@@ -247,30 +213,30 @@ static int journal_list(int argc, char **argv)
 
 /* ---- replay ---- */
 
-static const struct argp replay_argp = {.parser = parse,
+static const struct argp replay_argp = {.parser = cli_words_parse,
 	.args_doc = "IMAGE",
 	.doc = "Bring what the pool's journal holds of an image into its store, and close it.  The "
 	       "journal of a writer that lost the image is taken, too, if nobody has written to it "
 	       "since.\v"
 	       "example: lsvd journal replay file:/srv/vols/vm1",
-	.children = kids};
+	.children = cli_kids};
 
-static int replay(const struct args *a, struct lsvd_ctx *ctx, struct lsvd_image_info *info)
+static int replay(const struct cli_words *a, struct lsvd_ctx *ctx, struct lsvd_image_info *info)
 {
 	char why[LSVD_ERR_MAX] = "";
 	struct lsvd_image *img;
 	int rc = lsvd_image_open(ctx, a->word[0], LSVD_OPEN_OLD_JOURNAL, &img, why);
 
 	if (rc < 0)
-		return told(why, rc);
+		return cli_told(why, rc);
 	lsvd_image_info(img, info);
 	rc = lsvd_image_close(img, why);
-	return rc < 0 ? told(why, rc) : CLI_OK;
+	return rc < 0 ? cli_told(why, rc) : CLI_OK;
 }
 
 static int journal_replay(int argc, char **argv)
 {
-	struct args a = {.min = 1, .max = 1};
+	struct cli_words a = {.min = 1, .max = 1};
 	struct lsvd_image_info info;
 	struct lsvd_ctx *ctx;
 	int rc;
@@ -298,13 +264,23 @@ static int journal_replay(int argc, char **argv)
 static const struct argp_option discard_options[] = {
 	{"yes", OPT_YES, NULL, 0, "do it; without this it is only said what would be lost", 0},
 	{0}};
+static error_t parse_discard(int key, char *arg, struct argp_state *s)
+{
+	struct args *a = s->input;
+
+	if (key != OPT_YES)
+		return cli_words_parse(key, arg, s);
+	a->yes = true;
+	return 0;
+}
+
 static const struct argp discard_argp = {.options = discard_options,
-	.parser = parse,
+	.parser = parse_discard,
 	.args_doc = "IMAGE|UUID",
 	.doc = "Give up the journal that the pool holds of an image, or of the volume with this "
 	       "uuid: what it holds and the store does not is lost.\v"
 	       "example: lsvd journal discard file:/srv/vols/vm1 --yes",
-	.children = kids};
+	.children = cli_kids};
 
 static bool is_uuid(const char *s)
 {
@@ -334,10 +310,10 @@ static int discard(const struct args *a, struct lsvd_ctx *ctx, struct listing *l
 	char why[LSVD_ERR_MAX] = "";
 	int rc;
 
-	l->out = a->open.json ? json_array() : NULL;
+	l->out = a->w.open.json ? json_array() : NULL;
 	rc = lsvd_journal_list(ctx, list_one, l, why);
 	if (rc == 0 && !l->n) {
-		snprintf(why, sizeof(why), "the pool has no journal of %s", a->word[0]);
+		snprintf(why, sizeof(why), "the pool has no journal of %s", a->w.word[0]);
 		rc = -ENOENT;
 	}
 	if (rc == 0 && l->out)
@@ -349,13 +325,13 @@ static int discard(const struct args *a, struct lsvd_ctx *ctx, struct listing *l
 		rc = lsvd_journal_discard(ctx, l->uuid, why);
 	json_decref(l->out);
 	if (rc < 0)
-		return told(why, rc);
+		return cli_told(why, rc);
 	return a->yes ? CLI_OK : cli_fail("nothing is discarded yet; add --yes");
 }
 
 static int journal_discard(int argc, char **argv)
 {
-	struct args a = {.min = 1, .max = 1};
+	struct args a = {.w = {.min = 1, .max = 1}};
 	struct known known = {0};
 	struct listing l = {.known = &known};
 	struct lsvd_ctx *ctx;
@@ -363,16 +339,16 @@ static int journal_discard(int argc, char **argv)
 
 	if (argp_parse(&discard_argp, argc, argv, 0, NULL, &a))
 		return CLI_USAGE;
-	if (is_uuid(a.word[0]))
-		l.uuid = a.word[0];
+	if (is_uuid(a.w.word[0]))
+		l.uuid = a.w.word[0];
 	else
-		rc = learn(&a, &known);
+		rc = learn(&a.w, &known);
 	if (rc == CLI_OK && !l.uuid && known.n != 1)
-		rc = cli_fail("'%s' is not an image, nor a uuid", a.word[0]);
+		rc = cli_fail("'%s' is not an image, nor a uuid", a.w.word[0]);
 	if (rc == CLI_OK && !l.uuid)
 		l.uuid = known.info[0].uuid;
 	if (rc == CLI_OK)
-		rc = open_pool(&a, &ctx);
+		rc = open_pool(&a.w, &ctx);
 	if (rc == CLI_OK) {
 		rc = discard(&a, ctx, &l);
 		lsvd_ctx_close(ctx);

@@ -5,7 +5,7 @@
  * Creating and removing need the image for writing: one that another process has open is refused
  * with its name (it makes its snapshots itself, by lsvd_snapshot_create()).
  */
-#include "cli/open.h"
+#include "cli/words.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -13,62 +13,20 @@
 #include <string.h>
 #include <time.h>
 
-enum { WORDS_MAX = 64 };
-
-struct args {
-	struct cli_open open;
-	const char *word[WORDS_MAX];
-	unsigned words, min, max;
-	bool writes; /* has write_kids */
-};
-
-static error_t parse(int key, char *arg, struct argp_state *s)
-{
-	struct args *a = s->input;
-
-	switch (key) {
-	case ARGP_KEY_INIT:
-		s->child_inputs[0] = &a->open;
-		if (a->writes)
-			s->child_inputs[1] = &a->open;
-		return 0;
-	case ARGP_KEY_ARG:
-		if (a->words == a->max)
-			argp_error(s, "what is '%s'?", arg);
-		a->word[a->words++] = arg;
-		return 0;
-	case ARGP_KEY_END:
-		if (a->words < a->min)
-			argp_error(s, "an argument is missing");
-		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
-}
-
-static const struct argp_child kids[] = {{&cli_open_argp, 0, NULL, 10}, {0}};
-static const struct argp_child write_kids[] = {
-	{&cli_open_argp, 0, NULL, 10}, {&cli_write_argp, 0, NULL, 0}, {0}};
-
 #define PARSER_FOR(kids_, name_, args_doc_, doc_) \
 	static const struct argp name_ = {        \
-		.parser = parse, .doc = doc_, .args_doc = args_doc_, .children = kids_}
-#define PARSER(...) PARSER_FOR(kids, __VA_ARGS__)
-
-static int told(const char *why, int rc)
-{
-	return cli_fail("%s", why[0] ? why : strerror(-rc));
-}
+		.parser = cli_words_parse, .doc = doc_, .args_doc = args_doc_, .children = kids_}
+#define PARSER(...) PARSER_FOR(cli_kids, __VA_ARGS__)
 
 /* What was done, for --json: two words. */
-static void tell(const struct args *a, const char *key, const char *value, const char *key2,
+static void tell(const struct cli_words *a, const char *key, const char *value, const char *key2,
 	const char *value2)
 {
 	if (a->open.json)
 		cli_print_json(json_pack("{s:s, s:s}", key, value, key2, value2));
 }
 
-static void tell_snapshot(const struct args *a)
+static void tell_snapshot(const struct cli_words *a)
 {
 	const char *at = strrchr(a->word[0], '@');
 	char *image = strndup(a->word[0], (size_t)(at - a->word[0]));
@@ -91,8 +49,8 @@ static int split(const char *word, char **image, const char **snapshot)
 }
 
 /* Call work for every word while its image is open for writing. */
-static int with_image(const struct args *a, const char *image,
-	int (*work)(const struct args *a, struct lsvd_image *img))
+static int with_image(const struct cli_words *a, const char *image,
+	int (*work)(const struct cli_words *a, struct lsvd_image *img))
 {
 	char why[LSVD_ERR_MAX] = "";
 	struct lsvd_image *img;
@@ -106,7 +64,7 @@ static int with_image(const struct args *a, const char *image,
 		rc = work(a, img);
 		closed = lsvd_image_close(img, why);
 		if (closed < 0)
-			rc = told(why, closed);
+			rc = cli_told(why, closed);
 	}
 	lsvd_ctx_close(ctx);
 	return rc;
@@ -114,35 +72,35 @@ static int with_image(const struct args *a, const char *image,
 
 /* ---- create, remove ---- */
 
-PARSER_FOR(write_kids, create_argp, "IMAGE@SNAPSHOT",
+PARSER_FOR(cli_write_kids, create_argp, "IMAGE@SNAPSHOT",
 	"Keep the image as it is now under a name.  One that a process has open makes its "
 	"snapshots by itself.\v"
 	"example: lsvd snap create file:/srv/vols/vm1@monday");
 
-static int do_create(const struct args *a, struct lsvd_image *img)
+static int do_create(const struct cli_words *a, struct lsvd_image *img)
 {
 	char why[LSVD_ERR_MAX] = "";
 	int rc = lsvd_snapshot_create(img, strrchr(a->word[0], '@') + 1, why);
 
-	return rc < 0 ? told(why, rc) : CLI_OK;
+	return rc < 0 ? cli_told(why, rc) : CLI_OK;
 }
 
-PARSER_FOR(write_kids, remove_argp, "IMAGE@SNAPSHOT",
+PARSER_FOR(cli_write_kids, remove_argp, "IMAGE@SNAPSHOT",
 	"Remove a snapshot, and what only it needs.  One that has clones is refused.\v"
 	"example: lsvd snap remove file:/srv/vols/vm1@monday");
 
-static int do_remove(const struct args *a, struct lsvd_image *img)
+static int do_remove(const struct cli_words *a, struct lsvd_image *img)
 {
 	char why[LSVD_ERR_MAX] = "";
 	int rc = lsvd_snapshot_remove(img, strrchr(a->word[0], '@') + 1, why);
 
-	return rc < 0 ? told(why, rc) : CLI_OK;
+	return rc < 0 ? cli_told(why, rc) : CLI_OK;
 }
 
 static int run_on_snapshot(int argc, char **argv, const struct argp *argp,
-	int (*work)(const struct args *a, struct lsvd_image *img))
+	int (*work)(const struct cli_words *a, struct lsvd_image *img))
 {
-	struct args a = {.min = 1, .max = 1, .writes = true};
+	struct cli_words a = {.min = 1, .max = 1, .writes = true};
 	const char *snapshot;
 	char *image;
 	int rc;
@@ -202,7 +160,7 @@ static int list_one(void *arg, const struct lsvd_snapshot_info *s)
 
 static int snap_list(int argc, char **argv)
 {
-	struct args a = {.min = 1, .max = 1};
+	struct cli_words a = {.min = 1, .max = 1};
 	char why[LSVD_ERR_MAX] = "";
 	struct lsvd_ctx *ctx;
 	json_t *out;
@@ -218,7 +176,7 @@ static int snap_list(int argc, char **argv)
 	lsvd_ctx_close(ctx);
 	if (rc < 0) {
 		json_decref(out);
-		return told(why, rc);
+		return cli_told(why, rc);
 	}
 	if (out)
 		cli_print_json(out);
@@ -227,12 +185,12 @@ static int snap_list(int argc, char **argv)
 
 /* ---- rollback ---- */
 
-PARSER_FOR(write_kids, rollback_argp, "IMAGE@SNAPSHOT",
+PARSER_FOR(cli_write_kids, rollback_argp, "IMAGE@SNAPSHOT",
 	"Make the image what it was at a snapshot.  What was written since is lost, unless another "
 	"snapshot has it; snapshots stay.\v"
 	"example: lsvd snap rollback file:/srv/vols/vm1@monday");
 
-static int do_nothing(const struct args *a, struct lsvd_image *img)
+static int do_nothing(const struct cli_words *a, struct lsvd_image *img)
 {
 	(void)a;
 	(void)img;
@@ -241,7 +199,7 @@ static int do_nothing(const struct args *a, struct lsvd_image *img)
 
 static int snap_rollback(int argc, char **argv)
 {
-	struct args a = {.min = 1, .max = 1, .writes = true};
+	struct cli_words a = {.min = 1, .max = 1, .writes = true};
 	char why[LSVD_ERR_MAX] = "", *image;
 	const char *snapshot;
 	struct lsvd_ctx *ctx;
@@ -261,7 +219,7 @@ static int snap_rollback(int argc, char **argv)
 		return rc;
 	rc = lsvd_snapshot_rollback(ctx, a.word[0], why);
 	if (rc < 0)
-		rc = told(why, rc);
+		rc = cli_told(why, rc);
 	else
 		tell_snapshot(&a);
 	lsvd_ctx_close(ctx);
@@ -291,7 +249,7 @@ PARSER(clone_argp, "IMAGE[@SNAPSHOT] NEW-IMAGE",
 
 static int run_clone(int argc, char **argv)
 {
-	struct args a = {.min = 2, .max = 2};
+	struct cli_words a = {.min = 2, .max = 2};
 	char why[LSVD_ERR_MAX] = "";
 	struct lsvd_ctx *ctx;
 	int rc;
@@ -303,7 +261,7 @@ static int run_clone(int argc, char **argv)
 		return rc;
 	rc = lsvd_clone(ctx, a.word[0], a.word[1], why);
 	if (rc < 0)
-		rc = told(why, rc);
+		rc = cli_told(why, rc);
 	else
 		tell(&a, "image", a.word[1], "of", a.word[0]);
 	lsvd_ctx_close(ctx);
@@ -313,7 +271,7 @@ CLI_COMMAND(clone, "make an image that shares another's data", run_clone)
 
 /* ---- flatten ---- */
 
-PARSER_FOR(write_kids, flatten_argp, "IMAGE",
+PARSER_FOR(cli_write_kids, flatten_argp, "IMAGE",
 	"Copy what a clone has in its base, so that it needs the base no more.  When it is cut "
 	"short it goes on there the next time.\v"
 	"example: lsvd flatten file:/srv/vols/vm7");
@@ -336,7 +294,7 @@ static int on_progress(void *arg, uint64_t done, uint64_t total)
 	return cli_interrupted;
 }
 
-static int do_flatten(const struct args *a, struct lsvd_image *img)
+static int do_flatten(const struct cli_words *a, struct lsvd_image *img)
 {
 	struct flatten f = {.quiet = a->open.quiet || a->open.json};
 	char why[LSVD_ERR_MAX] = "";
@@ -349,12 +307,12 @@ static int do_flatten(const struct args *a, struct lsvd_image *img)
 	if (rc == 0 && a->open.json)
 		cli_print_json(json_pack(
 			"{s:s, s:I}", "image", a->word[0], "copied_bytes", (json_int_t)f.copied));
-	return rc < 0 ? told(why, rc) : CLI_OK;
+	return rc < 0 ? cli_told(why, rc) : CLI_OK;
 }
 
 static int run_flatten(int argc, char **argv)
 {
-	struct args a = {.min = 1, .max = 1, .writes = true};
+	struct cli_words a = {.min = 1, .max = 1, .writes = true};
 
 	if (argp_parse(&flatten_argp, argc, argv, 0, NULL, &a))
 		return CLI_USAGE;

@@ -5,7 +5,9 @@
  *
  * All objects are of one image that nobody else has, `store-bench-<random>`.  Each phase keeps so
  * many requests in flight until its time is up; latency is from submission to completion, as an
- * image on this store would see it.  Whatever happens, also Ctrl-C, what was put is deleted at the
+ * image on this store would see it.  How far a rate can be trusted is measured too: a phase's time
+ * is cut into eight, and the spread says by how much the fastest of them differs from the slowest.
+ * Whatever happens, also Ctrl-C, what was put is deleted at the
  * end: the deletes are a phase, too.
  */
 #include "cli/open.h"
@@ -28,6 +30,24 @@ enum {
 	OBJECTS_MAX = 100000,
 	PUT_MAX_GIB = 4, /* what a fast store in memory would be given in seconds is all of it */
 	SAMPLES_MAX = 1 << 22,
+	SLICES = 8,
+	SPREAD_NOTED = 50, /* percent */
+};
+
+enum { PHASES = 6 };
+
+static const struct {
+	const char *name;
+	enum store_op op;
+	uint64_t bytes_max; /* of a request; objects may be smaller, or of the size asked for */
+	unsigned depth;	    /* 0: as asked for */
+} plan[PHASES] = {
+	{"put", STORE_PUT, UINT64_MAX, 0},
+	{"get", STORE_GET, UINT64_MAX, 0},
+	{"range_64k", STORE_GET, 65536, RANGE_DEPTH},
+	{"range_4k", STORE_GET, 4096, RANGE_DEPTH},
+	{"list", STORE_LIST, 4096, 1},
+	{"delete", STORE_DELETE, 4096, DELETE_DEPTH},
 };
 
 struct args {
@@ -35,16 +55,37 @@ struct args {
 	const char *url;
 	uint64_t size, depth;
 	double seconds;
+	unsigned phases; /* a bit each */
 };
 
-enum { OPT_SIZE = 's', OPT_DEPTH = 'd', OPT_SECONDS = 't' };
+enum { OPT_SIZE = 's', OPT_DEPTH = 'd', OPT_SECONDS = 't', OPT_PHASES = 'p' };
 
 static const struct argp_option options[] = {
 	{"size", OPT_SIZE, "SIZE", 0, "of an object (8M)", 0},
 	{"depth", OPT_DEPTH, "N", 0, "PUTs and GETs of whole objects in flight (4)", 0},
-	{"seconds", OPT_SECONDS, "S", 0, "for each phase (5)", 0},
+	{"seconds", OPT_SECONDS, "S", 0, "for each phase (10)", 0},
+	{"phases", OPT_PHASES, "LIST", 0,
+		"only these, of put,get,range_64k,range_4k,list: put is always one, and delete", 0},
 	{0},
 };
+
+static unsigned parse_phases(const char *list)
+{
+	unsigned mask = 0, i;
+	size_t n;
+
+	for (;; list += n + 1) {
+		n = strcspn(list, ",");
+		for (i = 0; i < PHASES; i++)
+			if (strlen(plan[i].name) == n && !strncmp(list, plan[i].name, n))
+				break;
+		if (i == PHASES)
+			return 0;
+		mask |= 1u << i;
+		if (!list[n])
+			return mask | 1u << 0 | 1u << (PHASES - 1);
+	}
+}
 
 static error_t parse(int key, char *arg, struct argp_state *st)
 {
@@ -68,6 +109,11 @@ static error_t parse(int key, char *arg, struct argp_state *st)
 		a->seconds = strtod(arg, &end);
 		if (*end || !(a->seconds > 0) || a->seconds > 3600)
 			argp_error(st, "--seconds: want a number up to 3600");
+		return 0;
+	case OPT_PHASES:
+		a->phases = parse_phases(arg);
+		if (!a->phases)
+			argp_error(st, "--phases: want some of put,get,range_64k,range_4k,list");
 		return 0;
 	case ARGP_KEY_ARG:
 		if (a->url)
@@ -110,6 +156,7 @@ struct figures {
 	const char *name;
 	uint64_t ops, bytes, ns;
 	double p50_us, p99_us, p999_us, max_us;
+	double spread_percent; /* of the rates of its slices */
 };
 
 struct bench {
@@ -124,7 +171,8 @@ struct bench {
 	uint64_t seed;
 	/* the phase */
 	enum store_op op;
-	uint64_t bytes, end_ns, ops, moved, next, last;
+	uint64_t bytes, start_ns, end_ns, ops, moved, next, last;
+	uint64_t slice_ops[SLICES];
 	unsigned in_flight;
 	int failed;
 	struct err why;
@@ -179,6 +227,14 @@ static void submit(struct bench *b, struct slot *k)
 	store_submit(b->store, &k->r);
 }
 
+static void count_slice(struct bench *b)
+{
+	uint64_t at = loop_clock(b->loop) - b->start_ns, all = b->end_ns - b->start_ns;
+
+	if (at < all)
+		b->slice_ops[(size_t)((double)at / (double)all * SLICES)]++;
+}
+
 static void done(struct store_req *r, int64_t status)
 {
 	struct slot *k = (struct slot *)r;
@@ -197,6 +253,7 @@ static void done(struct store_req *r, int64_t status)
 		if (b->ops < SAMPLES_MAX)
 			b->sample_us[b->ops] = us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
 		b->ops++;
+		count_slice(b);
 		b->moved += b->op == STORE_PUT || b->op == STORE_GET ? b->bytes : 0;
 	}
 	if (more(b))
@@ -216,6 +273,22 @@ static double percentile(const struct bench *b, uint64_t n, unsigned per_mille)
 	return n ? b->sample_us[(n * per_mille + 999) / 1000 - 1] : 0;
 }
 
+/* Of the slices that were all used: a phase may end early, when there is enough, or nothing left.
+ */
+static double spread(const struct bench *b, uint64_t ns)
+{
+	unsigned n = (unsigned)((double)ns / (double)(b->end_ns - b->start_ns) * SLICES);
+	uint64_t least = UINT64_MAX, most = 0, sum = 0;
+
+	n = n < SLICES ? n : SLICES;
+	for (unsigned i = 0; i < n; i++) {
+		least = b->slice_ops[i] < least ? b->slice_ops[i] : least;
+		most = b->slice_ops[i] > most ? b->slice_ops[i] : most;
+		sum += b->slice_ops[i];
+	}
+	return n > 1 && sum ? 100.0 * (double)(most - least) * n / (double)sum : 0;
+}
+
 static uint64_t most_objects(const struct bench *b)
 {
 	uint64_t n = ((uint64_t)PUT_MAX_GIB << 30) / b->a->size;
@@ -226,8 +299,10 @@ static uint64_t most_objects(const struct bench *b)
 static void phase(struct bench *b, const char *name, enum store_op op, uint64_t bytes,
 	unsigned depth, struct figures *f)
 {
-	uint64_t start = loop_clock(b->loop), n;
+	uint64_t start = loop_clock(b->loop), n, ns;
 
+	memset(b->slice_ops, 0, sizeof(b->slice_ops));
+	b->start_ns = start;
 	b->op = op;
 	b->bytes = bytes;
 	b->ops = b->moved = b->next = 0;
@@ -242,12 +317,14 @@ static void phase(struct bench *b, const char *name, enum store_op op, uint64_t 
 		if (op == STORE_PUT)
 			b->objects = (unsigned)b->next;
 	}
+	ns = loop_clock(b->loop) - start;
 	n = b->ops < SAMPLES_MAX ? b->ops : SAMPLES_MAX;
 	qsort(b->sample_us, n, sizeof(*b->sample_us), by_value);
 	*f = (struct figures){.name = name,
 		.ops = b->ops,
 		.bytes = b->moved,
-		.ns = loop_clock(b->loop) - start,
+		.ns = ns,
+		.spread_percent = spread(b, ns),
 		.p50_us = percentile(b, n, 500),
 		.p99_us = percentile(b, n, 990),
 		.p999_us = percentile(b, n, 999),
@@ -256,30 +333,22 @@ static void phase(struct bench *b, const char *name, enum store_op op, uint64_t 
 
 /* ---- all of them ---- */
 
-enum { PHASES = 6 };
-
 static unsigned measure(struct bench *b, struct figures f[PHASES])
 {
-	const struct {
-		const char *name;
-		enum store_op op;
-		uint64_t bytes;
-		unsigned depth;
-	} plan[PHASES - 1] = {
-		{"put", STORE_PUT, b->a->size, (unsigned)b->a->depth},
-		{"get", STORE_GET, b->a->size, (unsigned)b->a->depth},
-		{"range_64k", STORE_GET, b->a->size < 65536 ? b->a->size : 65536, RANGE_DEPTH},
-		{"range_4k", STORE_GET, 4096, RANGE_DEPTH},
-		{"list", STORE_LIST, 4096, 1},
-	};
 	bool tell = isatty(STDERR_FILENO) && !b->a->open.quiet && !b->a->open.json;
 	unsigned n = 0;
 	int failed;
 
-	for (; n < PHASES - 1 && !b->failed && !cli_interrupted; n++) {
+	for (unsigned i = 0; i < PHASES - 1 && !b->failed && !cli_interrupted; i++) {
+		uint64_t size = b->a->size;
+
+		if (!(b->a->phases >> i & 1))
+			continue;
 		if (tell)
-			fprintf(stderr, "\r%-12s", plan[n].name);
-		phase(b, plan[n].name, plan[n].op, plan[n].bytes, plan[n].depth, &f[n]);
+			fprintf(stderr, "\r%-12s", plan[i].name);
+		phase(b, plan[i].name, plan[i].op,
+			size < plan[i].bytes_max ? size : plan[i].bytes_max,
+			plan[i].depth ? plan[i].depth : (unsigned)b->a->depth, &f[n++]);
 	}
 	failed = b->failed; /* what is there goes, all the same */
 	b->failed = 0;
@@ -304,15 +373,27 @@ static void print_text(const struct bench *b, const struct figures *f, unsigned 
 {
 	printf("%s: objects of %s, %" PRIu64 " in flight (ranges and lists: %d and 1), %g s each\n",
 		b->store->url, cli_size(b->a->size), b->a->depth, RANGE_DEPTH, b->a->seconds);
-	printf("%-10s %10s %12s %10s %10s %10s %10s\n", "", "per s", "MB/s", "p50 ms", "p99 ms",
-		"p99.9 ms", "max ms");
+	printf("%-10s %10s %12s %8s %10s %10s %10s %10s\n", "", "per s", "MB/s", "spread", "p50 ms",
+		"p99 ms", "p99.9 ms", "max ms");
 	for (unsigned i = 0; i < n; i++, f++)
-		printf("%-10s %10.1f %12.1f %10.2f %10.2f %10.2f %10.2f\n", f->name,
+		printf("%-10s %10.1f %12.1f %6.0f %% %10.2f %10.2f %10.2f %10.2f\n", f->name,
 			per_s(f->ops, f->ns), is_list(f) ? 0.0 : per_s(f->bytes, f->ns) / 1e6,
-			f->p50_us / 1e3, f->p99_us / 1e3, f->p999_us / 1e3, f->max_us / 1e3);
+			f->spread_percent, f->p50_us / 1e3, f->p99_us / 1e3, f->p999_us / 1e3,
+			f->max_us / 1e3);
 	for (; n--;)
 		if (is_list(--f))
 			printf("listed %.0f names per second\n", per_s(f->bytes, f->ns));
+}
+
+static void note_spread(const struct figures *f)
+{
+	if (f->spread_percent > SPREAD_NOTED)
+		fprintf(stderr,
+			"lsvd: the rate of %s is no steady one: parts of its time differ by %.0f "
+			"%%; "
+			"measure longer (--seconds), or when the machine and the store are "
+			"quieter\n",
+			f->name, f->spread_percent);
 }
 
 static void print_json(const struct bench *b, const struct figures *f, unsigned n)
@@ -322,9 +403,10 @@ static void print_json(const struct bench *b, const struct figures *f, unsigned 
 		"range_depth", RANGE_DEPTH);
 
 	for (; n--; f++) {
-		json_t *j = json_pack("{sI,sf,sf,sf,sf,sf,sf}", "ops", (json_int_t)f->ops,
+		json_t *j = json_pack("{sI,sf,sf,sf,sf,sf,sf,sf}", "ops", (json_int_t)f->ops,
 			"seconds", (double)f->ns / 1e9, "ops_per_s", per_s(f->ops, f->ns), "p50_us",
-			f->p50_us, "p99_us", f->p99_us, "p999_us", f->p999_us, "max_us", f->max_us);
+			f->p50_us, "p99_us", f->p99_us, "p999_us", f->p999_us, "max_us", f->max_us,
+			"spread_percent", f->spread_percent);
 
 		json_object_set_new(j, is_list(f) ? "names_per_s" : "bytes_per_s",
 			json_real(per_s(f->bytes, f->ns)));
@@ -384,6 +466,7 @@ static int bench(struct bench *b)
 		return cli_fail("%s", err_text(&b->why, b->failed));
 	if (cli_interrupted)
 		return cli_fail("interrupted; what was put is deleted");
+	note_spread(&f[0]);
 	if (b->a->open.json)
 		print_json(b, f, n);
 	else
@@ -393,7 +476,7 @@ static int bench(struct bench *b)
 
 static int run(int argc, char **argv)
 {
-	struct args a = {.size = 8 << 20, .depth = 4, .seconds = 5};
+	struct args a = {.size = 8 << 20, .depth = 4, .seconds = 10, .phases = (1u << PHASES) - 1};
 	struct bench b = {.a = &a};
 	int rc;
 

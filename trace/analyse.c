@@ -121,38 +121,37 @@ static void count_reuse(const struct block_table *b, struct trace_info *info)
 	}
 }
 
+static int touch_blocks(struct block_table *b, const struct trace_record *r, struct trace_info *info)
+{
+	int rc = 0;
+
+	for (uint64_t k = r->offset_bytes / BLOCK; k <= last_block(r) && rc == 0; k++) {
+		uint64_t stamp = 0, d = blocks_touch(b, k, r->op == TRACE_WRITE, &stamp, &rc);
+		unsigned bucket = ceil_log2(d == UINT64_MAX ? 0 : d + 1);
+
+		info->touches++;
+		if (d != UINT64_MAX)
+			info->distance[bucket < DISTANCE_BUCKETS ? bucket : DISTANCE_BUCKETS - 1]++;
+	}
+	return rc;
+}
+
 static int count_blocks(const struct trace *t, struct trace_info *info)
 {
 	struct block_table b;
-	int rc;
+	int rc = blocks_init(&b);
 
-	for (size_t i = 0; i < t->n; i++) {
-		const struct trace_record *r = &t->records[i];
-
-		if (touches(r))
-			info->touches += last_block(r) - r->offset_bytes / BLOCK + 1;
-		else if (r->op <= TRACE_WRITE && r->len_bytes)
-			info->oversized++;
-	}
-	rc = info->touches < UINT32_MAX ? blocks_init(&b, info->touches) : -ENOMEM;
 	for (size_t i = 0; rc == 0 && i < t->n; i++) {
 		const struct trace_record *r = &t->records[i];
 
-		if (!touches(r))
-			continue;
-		for (uint64_t k = r->offset_bytes / BLOCK; k <= last_block(r) && rc == 0; k++) {
-			uint64_t d = blocks_touch(&b, k, r->op == TRACE_WRITE, &rc);
-			unsigned bucket = ceil_log2(d == UINT64_MAX ? 0 : d + 1);
-
-			if (d != UINT64_MAX)
-				info->distance[bucket < DISTANCE_BUCKETS ? bucket
-									 : DISTANCE_BUCKETS - 1]++;
-		}
+		if (touches(r))
+			rc = touch_blocks(&b, r, info);
+		else if (r->op <= TRACE_WRITE && r->len_bytes)
+			info->oversized++;
 	}
 	if (rc == 0)
 		count_reuse(&b, info);
-	if (info->touches < UINT32_MAX)
-		blocks_fini(&b);
+	blocks_fini(&b);
 	return rc;
 }
 

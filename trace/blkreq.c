@@ -144,6 +144,8 @@ static uint8_t op_of(const struct blk_event *ev)
 		return TRACE_DISCARD;
 	if (!ev->bytes)
 		return TRACE_FLUSH; /* asked for as such, or as an empty write that flushes first */
+	if (ev->zeroes)
+		return TRACE_WRITE_ZEROES;
 	return ev->write ? TRACE_WRITE : TRACE_READ;
 }
 

@@ -33,6 +33,7 @@ struct blk_event {
 	uint16_t error;
 	uint8_t action; /* enum blk_action */
 	bool write, discard, flush, fua;
+	bool zeroes;	  /* only blkparse's text of newer kernels tells */
 	bool passthrough; /* a SCSI command or the like: no request of a trace */
 };
 

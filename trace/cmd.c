@@ -2,12 +2,17 @@
 /* cmd.c - `lsvd trace COMMAND`: dispatch, and what its commands share. */
 #include "trace/cmd.h"
 #include "cli/cli.h"
+#include "gateway/client.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
 static const struct cli_sub subs[] = {
+	{"start", "record what a gateway's clients do", cmd_trace_start},
+	{"stop", "end that", cmd_trace_stop},
 	{"info", "requests, bytes, unique blocks, stall time", cmd_trace_info},
+	{"analyse", "working set, reuse, miss-ratio curve, heat map", cmd_trace_analyse},
+	{"compare", "how alike two traces are", cmd_trace_compare},
 	{"dump", "every request, as text or JSON lines", cmd_trace_dump},
 	{"export", "write it as CSV, for fio or for libCacheSim", cmd_trace_export},
 	{"import", "make one of what others recorded", cmd_trace_import},
@@ -22,7 +27,7 @@ static int run_trace(int argc, char **argv)
 	return cli_dispatch("trace", subs, argc, argv);
 }
 
-CLI_COMMAND(trace, "look at, convert, replay block traces", run_trace)
+CLI_COMMAND(trace, "record, look at, convert, replay block traces", run_trace)
 
 void cmd_warn_counts(const char *path, const struct trace_counts *c)
 {

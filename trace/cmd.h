@@ -8,6 +8,8 @@
 #include <argp.h>
 
 int cmd_trace_info(int argc, char **argv);
+int cmd_trace_analyse(int argc, char **argv);
+int cmd_trace_compare(int argc, char **argv);
 int cmd_trace_dump(int argc, char **argv);
 int cmd_trace_export(int argc, char **argv);
 int cmd_trace_import(int argc, char **argv);

@@ -11,6 +11,8 @@
 static const struct trace_format *const formats[] = {
 	&trace_format_lsvd,
 	&trace_format_iolog,
+	&trace_format_blktrace,
+	&trace_format_blkparse,
 	&trace_format_vscsi,
 	&trace_format_msr,
 	&trace_format_alibaba,

@@ -108,6 +108,6 @@ int trace_out_failed(struct trace_out *o, struct err *e);
 
 extern const struct trace_format trace_format_lsvd, trace_format_csv, trace_format_iolog,
 	trace_format_msr, trace_format_alibaba, trace_format_tencent, trace_format_spc,
-	trace_format_vscsi, trace_format_oracle;
+	trace_format_vscsi, trace_format_oracle, trace_format_blktrace, trace_format_blkparse;
 
 #endif

@@ -27,7 +27,7 @@ struct trace_input {
 	int file, fd; /* the file; where bytes come from: the file, a decompressor's pipe, or -1 */
 	const char *tool;
 	pid_t pid;
-	uint64_t size;
+	uint64_t size, taken; /* of the file; read, of a pipe */
 	size_t at, end; /* of buf: the bytes not taken yet */
 	bool eof;
 	int failed; /* -errno, once the bytes before it are taken */
@@ -88,6 +88,7 @@ static bool fill(struct trace_input *in)
 		finish(in);
 	} else {
 		in->end += (size_t)n;
+		in->taken += (size_t)n;
 	}
 	return n > 0;
 }
@@ -256,9 +257,9 @@ int trace_input_read(struct trace_input *in, void *to, size_t n, struct err *e)
 
 uint64_t trace_input_done(const struct trace_input *in)
 {
-	off_t at = in->size ? lseek(in->file, 0, SEEK_CUR) : 0;
+	off_t at = in->size ? lseek(in->file, 0, SEEK_CUR) : -1;
 
-	return at > 0 ? (uint64_t)at : 0;
+	return at >= 0 ? (uint64_t)at : in->taken;
 }
 
 uint64_t trace_input_size(const struct trace_input *in)

@@ -4,6 +4,7 @@
  * Of more than POINTS_MAX requests of one kind only every k-th is drawn, and the key says so.
  */
 #include "trace/plot.h"
+#include "trace/gnuplot.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -40,23 +41,6 @@ static int kind_of(const struct trace_record *r)
 	if (r->op == TRACE_WRITE)
 		return TRACE_SRCS;
 	return r->op == TRACE_FLUSH ? -1 : TRACE_SRCS + 1;
-}
-
-/* "4 KiB" for an axis. */
-static const char *size_label(uint64_t bytes)
-{
-	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-	static char ring[4][24];
-	static unsigned next;
-	char *out = ring[next++ % 4];
-	unsigned u = 0;
-
-	while (bytes >= 1024 && u < 6) {
-		bytes /= 1024;
-		u++;
-	}
-	snprintf(out, sizeof(ring[0]), "%" PRIu64 " %s", bytes, units[u]);
-	return out;
 }
 
 /* ---- offset over time ---- */
@@ -146,7 +130,7 @@ static void plot_sizes(FILE *f, const struct trace_info *info)
 	fputs("$sizes << EOD\n", f);
 	for (unsigned k = first; k <= last; k++)
 		fprintf(f, "\"%s\" %" PRIu64 " %" PRIu64 "\n",
-			k < SIZE_BUCKETS - 1 ? size_label(trace_size_limit(k)) : "more", r[k],
+			k < SIZE_BUCKETS - 1 ? gnuplot_size(trace_size_limit(k)) : "more", r[k],
 			w[k]);
 	fputs("EOD\n", f);
 	panel(f, 0, "request size, up to", "requests");
@@ -205,96 +189,43 @@ static void plot_distance(FILE *f, const struct trace_info *info)
 	panel(f, 0.666, "reuse distance: LRU cache size", "% of block touches it would serve");
 	fputs("set yrange [0:100]\nset xtics rotate by -45\nset xtics (", f);
 	for (unsigned k = 0; k <= last + 1; k += last > 12 ? 4 : 2)
-		fprintf(f, "%s'%s' %u", k ? ", " : "", size_label(4096ull << (k < 50 ? k : 50)), k);
+		fprintf(f, "%s'%s' %u", k ? ", " : "", gnuplot_size(4096ull << (k < 50 ? k : 50)), k);
 	fprintf(f, ")\nset xrange [0:%u]\n", last + 1);
 	fputs("plot $distance with linespoints lw 2 pt 7 ps 0.4 lc rgb '#D55E00' notitle\n", f);
-}
-
-/* gnuplot's single quotes: doubled inside; no control characters. */
-static void quoted(FILE *f, const char *s)
-{
-	fputc('\'', f);
-	for (; *s; s++) {
-		if (*s == '\'')
-			fputc('\'', f);
-		fputc((unsigned char)*s < ' ' ? ' ' : *s, f);
-	}
-	fputc('\'', f);
-}
-
-static bool is_svg(const char *path)
-{
-	size_t n = strlen(path);
-
-	return n > 4 && !strcmp(path + n - 4, ".svg");
 }
 
 void trace_plot_script(FILE *f, const struct trace *t, const struct trace_info *info,
 	const struct plot_options *opt)
 {
-	fprintf(f, "set terminal %s size %u,%u background rgb 'white' %s\nset output ",
-		is_svg(opt->output) ? "svg" : "pngcairo", opt->width ? opt->width : 1200,
-		opt->height ? opt->height : 900, is_svg(opt->output) ? "" : "font ',10'");
-	quoted(f, opt->output);
-	fputs("\nset multiplot\nset label 1 ", f);
-	quoted(f, opt->title);
-	fputs(" at screen 0.5,0.975 center noenhanced font ',13'\n", f);
+	gnuplot_begin(f, opt->output, opt->title, opt->width, opt->height);
 	if (t->n) {
 		plot_offsets(f, t, info);
 		plot_sizes(f, info);
 		plot_reuse(f, info);
 		plot_distance(f, info);
 	} else {
-		fputs("set title 'no requests'\nset xrange [0:1]\nset yrange [0:1]\n"
-		      "plot " NOTHING,
-			f);
+		gnuplot_nothing(f, "no requests");
 	}
 	fputs("unset multiplot\n", f);
 }
 
-/* gnuplot with its stdin from a pipe. */
-static int spawn(pid_t *pid, FILE **in, struct err *e)
-{
-	int fds[2];
+struct script {
+	const struct trace *t;
+	const struct trace_info *info;
+	const struct plot_options *opt;
+};
 
-	if (pipe(fds) < 0)
-		return err_set(e, -errno, "pipe: %s", strerror(errno));
-	*pid = fork();
-	if (*pid == 0) {
-		dup2(fds[0], STDIN_FILENO);
-		close(fds[0]);
-		close(fds[1]);
-		execlp("gnuplot", "gnuplot", "-", (char *)NULL);
-		_exit(127);
-	}
-	close(fds[0]);
-	*in = *pid > 0 ? fdopen(fds[1], "w") : NULL;
-	if (*pid < 0)
-		return err_set(e, -EAGAIN, "cannot start gnuplot: %s", strerror(errno));
-	return *in ? 0 : err_set(e, -ENOMEM, "out of memory");
+static void script(FILE *f, void *arg)
+{
+	const struct script *x = arg;
+
+	trace_plot_script(f, x->t, x->info, x->opt);
 }
 
 int trace_plot(const struct trace *t, const struct trace_info *info, const struct plot_options *opt,
 	struct err *e)
 {
-	size_t n = strlen(opt->output);
-	pid_t pid = -1;
-	FILE *in;
-	int rc, status;
+	struct script x = {t, info, opt};
 
-	if (!is_svg(opt->output) && (n < 5 || strcmp(opt->output + n - 4, ".png")))
-		return err_set(e, -EINVAL, "'%s': name it .png or .svg", opt->output);
-	signal(SIGPIPE, SIG_IGN); /* a missing gnuplot is told by its exit code */
-	rc = spawn(&pid, &in, e);
-	if (rc < 0)
-		return rc;
-	trace_plot_script(in, t, info, opt);
-	fclose(in);
-	if (waitpid(pid, &status, 0) < 0)
-		return err_set(e, -errno, "gnuplot: %s", strerror(errno));
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-		return err_set(e, -ENOENT, "gnuplot is not installed (package gnuplot-nox)");
-	if (!WIFEXITED(status) || WEXITSTATUS(status))
-		return err_set(e, -EIO, "gnuplot failed; what it said is above");
-	return 0;
+	return gnuplot_run(opt->output, script, &x, e);
 }

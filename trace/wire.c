@@ -100,15 +100,16 @@ static void drop(struct wire *w, uint32_t i)
 
 static struct wire_pending *add(struct wire *w, uint64_t key, uint64_t unit)
 {
-	uint32_t i = 0;
+	uint32_t i;
 
 	if (w->n_pending == w->room && !grow(w)) {
 		if (!w->room)
 			return NULL; /* no memory for the first */
 		drop(w, oldest(w));
 	}
-	while (w->pending[i].used)
-		i++;
+	for (i = w->hint; w->pending[i].used;)
+		i = (i + 1) & (w->room - 1);
+	w->hint = i;
 	w->pending[i] = (struct wire_pending){
 		.key = key, .unit = unit, .used = true, .sequence = ++w->sequence};
 	w->n_pending++;

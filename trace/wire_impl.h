@@ -84,7 +84,8 @@ struct wire {
 	struct wire_half half[2];
 	struct wire_pending *pending;
 	uint32_t *bucket;
-	uint32_t room, n_pending;
+	uint32_t room, n_pending; /* room is a power of two */
+	uint32_t hint;		  /* where a free one may be */
 	uint64_t sequence;
 	struct wire_unit units[WIRE_UNITS_MAX];
 	unsigned n_units;

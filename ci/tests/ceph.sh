@@ -4,6 +4,7 @@
 # all tests.
 #
 # Everything lives in a folder under ${TMPDIR:-/var/tmp} that is removed at the end.  O is the build folder.
+# needs: ceph
 # Last line: `ceph: N passed, N failed, N skipped`; exit code 0 when none failed.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -24,6 +25,11 @@ case $("$O/lsvd" info rados:x/y 2>&1) in *'built without RADOS'*) skip_all "$O/l
 
 ci/ceph up "$cluster" -e -g 3 || { echo "ceph: 0 passed, 1 failed, 0 skipped"; exit 1; }
 eval "$(ci/ceph env "$cluster")"
+# That pools are full, or not any more, is to be known soon.
+for c in 'mon mon_tick_interval 1' 'osd osd_heartbeat_interval 1' 'osd mgr_stats_period 1' 'mgr mgr_stats_period 1' 'mgr mgr_tick_period 1'; do
+	# shellcheck disable=SC2086 # words
+	ceph config set $c 2> /dev/null || echo "ceph.sh: no setting $c"
+done
 engine_dir=''
 [ ! -e "$O/lsvd-engine/lsvd" ] || ! command -v fio > /dev/null || engine_dir=$(cd "$O/lsvd-engine" && pwd)
 export LSVD_SYSTEM_CONFIG=$tmp/lsvd.json XDG_CONFIG_HOME=$tmp XDG_STATE_HOME=$tmp
@@ -53,12 +59,12 @@ needs_fio() { [ -n "$engine_dir" ] || { reason="no fio, or no engine in $O/lsvd-
 # It takes the place of the shell: what runs in the background and is killed is fio.
 exec_fio() {
 	cd "$work" && LSVD_ENGINE_DIR=$engine_dir exec "$OLDPWD/fio-engine/fio-lsvd" --ioengine=lsvd --image=$vm --create=128m \
-		--pool="file:$work/pool" --set=cache.enabled=false,destage.age_ms=500 --thread --name=t --bs=16k --iodepth=16 "$@"
+		--pool="file:$work/pool" --set="cache.enabled=false,destage.age_ms=500${settings:+,$settings}" --thread --name=t --bs=16k --iodepth=16 "$@"
 }
 fio() { (exec_fio "$@") > "$out" 2>&1; }
 fio_in_background() { exec_fio "$@" > "$out" 2>&1 & background=$!; }
 # Some eight seconds of writing more than the pool can hold; then all of it is read back from the cluster.
-verify_in_background() { fio_in_background --rw=randwrite --size=96m --rate_iops=800 --verify=crc32c --verify_fatal=1; await_writer; }
+verify_in_background() { fio_in_background --rw=randwrite --size=96m --rate_iops=800 --verify=crc32c --verify_fatal=1 "$@"; await_writer; }
 await_writer() {
 	for _ in $(seq 200); do
 		rados -p rbd stat vm/.lock > /dev/null 2>&1 && { sleep 1.5; return; }
@@ -137,6 +143,15 @@ osd_stopped_for_ten_seconds() {
 	needs_fio || return
 	verify_in_background && ci/ceph signal "$cluster" osd.1 STOP && sleep 10 && ci/ceph signal "$cluster" osd.1 CONT && await_fio && nothing_left
 }
+# Longer than a request may take: what became of a PUT is not known then, it may still land; it is looked up, not assumed.
+outcomes_unknown() {
+	local settings=rados.timeout=5 i
+	needs_fio && verify_in_background --stats_json="$work/stats" || return
+	for i in 0 1 2; do ci/ceph signal "$cluster" osd.$i STOP; done
+	sleep 8
+	for i in 0 1 2; do ci/ceph signal "$cluster" osd.$i CONT; done
+	await_fio && cp "$work/stats" "$out" && has '"store_errors": [1-9]' && nothing_left
+}
 monitor_lost() {
 	needs_fio || return
 	verify_in_background && ci/ceph signal "$cluster" mon.a KILL && sleep 4 && ci/ceph start "$cluster" mon.a && await_fio && nothing_left
@@ -158,12 +173,27 @@ full_cluster() {
 	ok l create --size 128M rados:rbd/other || return
 	ceph osd set-nearfull-ratio 0.01 && ceph osd set-backfillfull-ratio 0.015 && ceph osd set-full-ratio 0.02
 	await_fullness yes || return
-	fails within 20 l import -q "$work/raw" rados:rbd/new && has 'is full' || return
+	fails within 20 l import -q --set store.retry_ms=10 "$work/raw" rados:rbd/new && has 'is full' || return
 	ok l rm -f rados:rbd/other || return # what frees space needs none
 	fio_in_background --rw=randwrite --size=96m --verify=crc32c --verify_fatal=1
-	sleep 5
+	sleep 3
 	kill -0 $background 2> /dev/null || { echo "  fio ended on a full cluster"; return 1; }
 	has_room && await_fullness no && await_fio && rados -p rbd rm ballast && nothing_left
+} 2>> "$tmp/noise"
+
+# A quota is enforced by what a manager daemon counts.
+full_by_quota() {
+	needs_fio || return
+	command -v ceph-mgr > /dev/null || { reason="no ceph-mgr (ci/setup ceph)"; return 77; }
+	ci/ceph start "$cluster" mgr.x && head -c 20M /dev/urandom | rados -p rbd put ballast - || return
+	dd if=/dev/urandom of="$work/raw" bs=1M count=4 status=none
+	ceph osd pool set-quota rbd max_bytes 1000000 && await_fullness yes || return
+	fails within 20 l import -q --set store.retry_ms=10 "$work/raw" rados:rbd/new && has "pool 'rbd': write .* the pool is full \(its quota is reached\)" || return
+	fio_in_background --rw=randwrite --size=96m --verify=crc32c --verify_fatal=1
+	sleep 3
+	kill -0 $background 2> /dev/null || { echo "  fio ended on a full pool"; return 1; }
+	ceph osd pool set-quota rbd max_bytes 0 && await_fullness no && await_fio && rados -p rbd rm ballast && nothing_left || return
+	ci/ceph signal "$cluster" mgr.x KILL
 } 2>> "$tmp/noise"
 
 # ---- messages, and how soon they come ----
@@ -194,11 +224,32 @@ one_writer() {
 	O=$O ok ci/tests/takeover.sh rados:rbd > "$out" 2>&1 && has '^takeover: [1-9][0-9]* passed, 0 failed, 0 skipped$' && nothing_left
 }
 
+# The thief has the cluster shut the old writer out, which learns it whatever it does next; without the right to, nothing
+# is taken.
+robbed_and_shut_out() {
+	local rc=0 steal=(gc --pool "file:$work/pool2" --steal --no-journal --set rados.blocklist=true)
+	needs_fio || return
+	fio_in_background --rw=randwrite --bs=4k --size=128m --time_based --runtime=60 --rate_iops=500
+	await_writer || return
+	ceph auth get-or-create client.modest mon 'allow r' osd 'profile rbd' 2> /dev/null >> "$cluster/keyring" || return
+	fails l "${steal[@]}" --set rados.user=modest $vm && has "blocklist.*user 'modest' needs the monitors' profile rbd" || return
+	fails l gc --pool "file:$work/pool2" $vm && has 'in use by host .* pid' || return
+	"$lsvd" "${steal[@]}" $vm > "$work/steal" 2>&1 || { cat "$work/steal"; return 1; }
+	ceph osd blocklist ls 2> /dev/null | grep -q '^127.0.0.1:' || { echo "  nobody is on the blocklist"; return 1; }
+	wait "$background" || rc=$?
+	background=''
+	ceph osd blocklist clear > /dev/null 2>&1
+	[ $rc != 0 ] || { echo "  the old writer did not learn it"; return 1; }
+	ok l fsck --data $vm && ok l rm -f --pool "file:$work/pool2" $vm && nothing_left
+}
+
 # After a failure: a cluster that works and has nothing in it, for the next one.
 tidy_up() {
 	local d p
 	for d in mon.a osd.0 osd.1 osd.2; do ci/ceph signal "$cluster" $d CONT || ci/ceph start "$cluster" $d; done
 	has_room
+	ceph osd pool set-quota rbd max_bytes 0
+	ci/ceph signal "$cluster" mgr.x KILL
 	for p in rbd ecpool; do timeout 60 rados purge $p --yes-i-really-really-mean-it; done
 } > /dev/null 2>&1
 
@@ -221,8 +272,8 @@ run() {
 }
 tests=${*:-conformance_replicated conformance_erasure_coded callers_ioctx image_life image_life_erasure_coded
 	namespaces_are_separate data_is_where_it_was_made no_pool no_data_pool no_cluster no_configuration no_user no_right
-	no_answer killed_writer one_writer osd_killed_and_restarted
-	osd_stopped_for_ten_seconds monitor_lost full_cluster}
+	no_answer killed_writer one_writer robbed_and_shut_out outcomes_unknown osd_killed_and_restarted
+	osd_stopped_for_ten_seconds monitor_lost full_cluster full_by_quota}
 for t in $tests; do run "$t"; done
 echo "ceph: $pass passed, $fail failed, $skip skipped"
 [ $fail = 0 ]

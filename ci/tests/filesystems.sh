@@ -9,7 +9,9 @@
 # checked with e2fsck -fn or xfs_repair -n.
 #
 # FS_CHECKS (400): about so many states of each type are mounted and checked; all are compared with the recording.
-# FS_SEED: of the workload and the crashes.  Needs root (mount, loop devices).  O is the build folder.
+# FS_SEED: of the workload and the crashes.  Two recordings are never the same, so that of a failure is kept, with the state
+# that failed and the command that replays it, in O/filesystems-failed/TYPE.
+# Needs root (mount, loop devices, a mount namespace of its own).  O is the build folder.
 # Last line: `filesystems: N passed, N failed, N skipped`; exit code 0 when none failed.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -25,14 +27,24 @@ done
 export PATH=$PATH:/sbin:/usr/sbin
 [ "$(id -u)" = 0 ] || skip "only root can mount"
 [ -e /dev/fuse ] && [ -e /dev/loop-control ] || skip "no /dev/fuse or no loop devices here"
+# Who makes a mount namespace meanwhile (`ip netns exec` does) gets a copy of every mount it can see, and keeps that file system
+# alive after umount.  Ours nobody sees.
+if [ -z "${FS_NAMESPACE:-}" ]; then
+	unshare -m true 2> /dev/null || skip "no mount namespaces here"
+	FS_NAMESPACE=1 exec unshare -m --propagation private ci/tests/filesystems.sh "$@"
+fi
 tmp=$(mktemp -d "${TMPDIR:-/var/tmp}/lsvd-fs-XXXXXX") || exit 1
 
-# What this run mounted and attached goes, whatever happens.
+descendants() { local p; for p in $(pgrep -P "$1"); do echo "$p"; descendants "$p"; done; }
+# What this run started, mounted and attached goes, whatever happens.
 finish() {
 	local m
-	for m in "$tmp"/*/mnt "$tmp"/*/*.mnt "$tmp"/*/*/*.mnt "$tmp"/*/disk-nbd; do
-		if mountpoint -q "$m" 2> /dev/null || grep -q " $m " /proc/mounts; then umount -l "$m"; fi
-	done
+	exec 2> /dev/null
+	# shellcheck disable=SC2046 # pids
+	[ -z "$(jobs -p)" ] || kill -KILL $(descendants $$)
+	wait
+	for m in $(awk -v t="$tmp/" 'index($2, t) == 1 { print $2 }' /proc/mounts | tac); do umount -l "$m"; done
+	for m in "$tmp"/*/loop; do [ ! -s "$m" ] || losetup -d "$(cat "$m")"; done
 	rm -rf "$tmp"
 }
 trap finish EXIT
@@ -64,33 +76,54 @@ record() {
 	until [ "$(stat -c %s "$dir/disk-nbd")" = "$size" ] || [ $n = 100 ]; do sleep 0.05; n=$((n + 1)); done
 	loop=$(losetup --direct-io=on -f --show "$dir/disk-nbd") || rc=1
 	if [ $rc = 0 ]; then
+		echo "$loop" > "$dir/loop"
 		make_fs "$type" "$loop" && stat -c %s "$dir/log" > "$dir/begin" && mount -t "$type" "$loop" "$dir/mnt" &&
 			"$tmp/work" run "$dir/mnt" core "$dir/log" "$dir/marks" "$TEST_SEED" && umount "$dir/mnt" || rc=1
 		losetup -d "$loop"
+		rm "$dir/loop"
 	fi
 	for n in $(seq 100); do umount "$dir/disk-nbd" 2> /dev/null && break; sleep 0.05; done
 	wait $server
 	return $rc
 }
 
-# one TYPE: record and replay; what to print is in DIR/out
+# What replays the crashes of a recording; run in the folder where it is.
+write_replay() { # TYPE
+	local v
+	echo '#!/bin/sh'
+	# shellcheck disable=SC2016 # for the shell that runs it, and the one that the test starts
+	echo 'cd "$(dirname "$0")" || exit 1'
+	for v in TEST_SEED FS_STATES FS_CHECKS; do echo "export $v=${!v}"; done
+	echo "export FS_SIZE=$size FS_BEGIN=$(cat begin)"
+	# shellcheck disable=SC2016
+	echo 'export FS_RECORDING=$PWD/log FS_KEEP=$PWD FS_CHECK="'"'\$PWD/work' check \\\"\\\$FS_IMAGE\\\" $1 '\$PWD/marks' \\\"\\\$FS_POS\\\""'"'
+	echo "exec '$test'"
+}
+
+# keep TYPE DIR: of a failure what another look needs
+keep() {
+	local to=$O/filesystems-failed/$1
+	rm -rf "$to"
+	mkdir -p "$to" && cp "$tmp/work" "$2"/{log,marks,begin,replay,out} "$to" && { [ ! -e "$2/state" ] || cp --sparse=always "$2/state" "$to"; } &&
+		echo "  kept in $to: log, marks, state; unshare -m $to/replay"
+}
+
+# one TYPE: record and replay; what to print goes to standard output
 one() {
 	local type=$1 dir=$tmp/$1 rc=0
-	mkdir "$dir"
 	if ! record "$type" "$dir" > "$dir/out" 2>&1; then echo "  cannot record"; tail -n 20 "$dir/out" "$dir/nbd.out"; return 77; fi
-	# shellcheck disable=SC2016 # for the shell that the test starts
-	FS_RECORDING=$dir/log FS_SIZE=$size FS_BEGIN=$(cat "$dir/begin") TMPDIR=$dir FS_CHECK='"'"$tmp/work"'" check "$FS_IMAGE" '"$type"' "'"$dir/marks"'" "$FS_POS"' \
-		"$test" > "$dir/out" 2>&1 || rc=1
+	(cd "$dir" && write_replay "$type" > replay && cp "$tmp/work" . && chmod +x replay)
+	TMPDIR=$dir "$dir/replay" > "$dir/out" 2>&1 || rc=1
 	# Would the check notice?  The disk as it was at the end passes, and does not when another file was promised.
-	if ! "$tmp/work" check "$dir/disk" "$type" "$dir/marks" 9999999999 >> "$dir/out" 2>&1; then
-		echo "ERROR: the recorded disk itself does not pass" >> "$dir/out"; rc=1
+	if ! "$tmp/work" check "$dir/disk" "$type" "$dir/marks" 9999999999 > "$dir/last" 2>&1; then
+		{ echo "ERROR: the recorded disk itself does not pass"; sed 's/^/  | /' "$dir/last"; } >> "$dir/out"; rc=1
 	fi
 	sed '0,/ F tree/s/\( F tree[^ ]* \)./\1x/' "$dir/marks" > "$dir/false"
 	if "$tmp/work" check "$dir/disk" "$type" "$dir/false" 9999999999 > /dev/null 2>&1; then
 		echo "ERROR: the check does not see a file that holds something else" >> "$dir/out"; rc=1
 	fi
 	grep -aE 'operations,|ERROR:' "$dir/out" | sed "s/^/$type: $(du -m "$dir/log" | cut -f 1) MiB recorded, $(wc -l < "$dir/marks") promises; /"
-	[ $rc = 0 ] || tail -n 40 "$dir/out"
+	[ $rc = 0 ] || { tail -n 120 "$dir/out"; keep "$type" "$dir"; }
 	return $rc
 }
 
@@ -98,7 +131,7 @@ size=$((64 << 20))
 pass=0 fail=0 skipped=0
 declare -A job
 began=$SECONDS
-for t in $types; do one "$t" > "$tmp/$t.said" 2>&1 & job[$t]=$!; done
+for t in $types; do mkdir "$tmp/$t"; one "$t" > "$tmp/$t.said" 2>&1 & job[$t]=$!; done
 for t in $types; do
 	wait "${job[$t]}"
 	rc=$?

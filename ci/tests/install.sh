@@ -12,9 +12,9 @@ ok() { pass=$((pass + 1)); }
 bad() { fail=$((fail + 1)); echo "FAILED: $*"; }
 check() { local what=$1; shift; if "$@" > "$tmp/out" 2>&1; then ok; else bad "$what"; head -n 10 "$tmp/out"; fi; }
 p=$tmp/prefix
-mk() { make --no-print-directory -s O="$o" PREFIX="$p" SYSLIBDIR="$tmp/syslib" "$@"; }
+mk() { make --no-print-directory -s O="$o" PREFIX="$p" SYSLIBDIR="$tmp/syslib" NBDKITDIR="$tmp/nbdkit" "$@"; }
 
-mkdir "$tmp/syslib"
+mkdir "$tmp/syslib" "$tmp/nbdkit"
 check 'make install' mk install
 for f in bin/lsvd include/lsvd.h lib/liblsvd.a lib/liblsvd.so lib/liblsvd.so.0 lib/pkgconfig/lsvd.pc; do
 	check "$f is installed" test -e "$p/$f"
@@ -46,8 +46,18 @@ else
 	skip=$((skip + 1)); echo "SKIPPED: the engine was not built"
 fi
 
+plugin=$p/lib/lsvd/nbdkit-lsvd-plugin.so
+if [ -e "$plugin" ]; then
+	check 'the plugin exports plugin_init only' test "$(nm -D --defined-only "$plugin" | awk '{ print $3 }')" = plugin_init
+	check 'nbdkit finds the plugin' test "$(readlink "$tmp/nbdkit/nbdkit-lsvd-plugin.so")" = "$plugin"
+	check 'and can load it' nbdkit --dump-plugin "$tmp/nbdkit/nbdkit-lsvd-plugin.so"
+	check 'its parameters are told' grep -q '^export=NAME=IMAGE' <(nbdkit "$plugin" --help)
+else
+	skip=$((skip + 1)); echo "SKIPPED: the plugin was not built"
+fi
+
 check 'make uninstall' mk uninstall
-left=$(find "$p" "$tmp/syslib" ! -type d)
+left=$(find "$p" "$tmp/syslib" "$tmp/nbdkit" ! -type d)
 check "uninstall leaves nothing: $left" test -z "$left"
 
 check 'a build elsewhere' mk O="$tmp/b" "$tmp/b/core/sys/err.o"

@@ -9,8 +9,10 @@
 #    20 times `lsvd reorg`, every fourth time into a store that gets full; the base must be as it was, and the new image
 #       whole or not there.
 #
+# These go on side by side, for most of it is waiting.
 # KILL9_ROUNDS (220), FIO_ROUNDS (12) and REORG_ROUNDS (20) change the numbers.  O is the build folder.
 # Last line: `kill9: N passed, N failed, N skipped`, one for each kill; exit code 0 when none failed.
+# shellcheck disable=SC2030,SC2031 # each lane has its own
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 O=${O:-build}
@@ -19,17 +21,34 @@ fio_rounds=${FIO_ROUNDS:-12} reorg_rounds=${REORG_ROUNDS:-20}
 lsvd=$(cd "$O" && pwd)/lsvd
 tmp=$(mktemp -d "${TMPDIR:-/var/tmp}/lsvd-kill9-XXXXXX") || exit 1
 trap 'rm -rf "$tmp"' EXIT
-trap 'exit 130' INT TERM
-pass=0 fail=0 skip=0
+trap 'jobs -p | xargs -r kill; exit 130' INT TERM
 
-if "$O/test/test_kill9" > "$tmp/out" 2>&1; then
-	kills=$(sed -nE '/^kill9-lies/d; s/^[a-z-]+: ([0-9]+) kills.*/\1/p' "$tmp/out" | awk '{ n += $1 } END { print n + 0 }')
-	pass=$((pass + kills))
-	grep -E 'acknowledged$' "$tmp/out"
-else
-	fail=$((fail + 1))
-	tail -n 20 "$tmp/out"
-fi
+# lane NAME COMMAND...: side by side with others, in a folder of its own; each counts for itself.
+lanes=()
+lane() {
+	local name=$1 all=$tmp
+	shift
+	lanes+=("$name")
+	(
+		tmp=$all/$name pass=0 fail=0 skip=0
+		mkdir "$tmp"
+		"$@"
+		echo "$pass $fail $skip" > "$all/$name.sum"
+	) > "$all/$name.out" 2>&1 &
+}
+
+# A program that notes what it did: these of its tests.
+notes() {
+	local kills
+	if "$O/test/test_kill9" "$@" > "$tmp/out" 2>&1; then
+		kills=$(sed -nE '/^kill9-lies/d; s/^[a-z-]+: ([0-9]+) kills.*/\1/p' "$tmp/out" | awk '{ n += $1 } END { print n + 0 }')
+		pass=$((pass + kills))
+		grep -E 'acknowledged$' "$tmp/out"
+	else
+		fail=$((fail + 1))
+		tail -n 20 "$tmp/out"
+	fi
+}
 
 # fio with the engine in the folder of the test, below a store filter; sizes: pool.size and object.size.
 filter='' sizes=pool.size=128M,object.size=4M
@@ -84,7 +103,12 @@ kill_fio() {
 	[ -n "$bytes" ] || { echo "  nothing was verified"; tail -n 15 "$tmp/out"; return 1; }
 }
 
-if command -v fio > /dev/null && [ -e "$O/lsvd-engine/lsvd" ]; then
+with_fio() {
+	if ! command -v fio > /dev/null || [ ! -e "$O/lsvd-engine/lsvd" ]; then
+		echo "kill9.sh: no fio, or no engine in $O/lsvd-engine (make fio-headers; make)"
+		skip=$fio_rounds
+		return
+	fi
 	engine_dir=$(cd "$O/lsvd-engine" && pwd)
 	state=$tmp/local-t-0-verify.state incomplete=0
 	for round in $(seq "$fio_rounds"); do
@@ -98,10 +122,8 @@ if command -v fio > /dev/null && [ -e "$O/lsvd-engine/lsvd" ]; then
 	if [ "$fio_rounds" -ge 10 ] && [ $incomplete = 0 ]; then
 		fail=$((fail + 1)); echo "FAILED  the test does not see what it should"
 	fi
-else
-	echo "kill9.sh: no fio, or no engine in $O/lsvd-engine (make fio-headers; make)"
-	skip=$fio_rounds
-fi
+}
+
 # Reorganise an image, and die.  `whole` takes as long as it takes, in seconds.
 reorganise() { (exec "$lsvd" reorg -q --trace "$r/boot.csv" "file:$r/store/base" "$1/new" > "$tmp/out" 2>&1); }
 prepare_reorg() {
@@ -148,8 +170,9 @@ reorg_into_a_full_store() {
 	done
 }
 
-r=$tmp/reorg finished=0
-if [ "$reorg_rounds" -gt 0 ]; then
+with_reorg() {
+	r=$tmp/reorg finished=0
+	[ "$reorg_rounds" -gt 0 ] || return
 	export LSVD_SYSTEM_CONFIG=$tmp/none.json XDG_CONFIG_HOME=$tmp XDG_STATE_HOME=$tmp
 	if ! prepare_reorg; then fail=$((fail + 1)); echo "FAILED  reorg cannot be prepared"; cat "$tmp/out"; reorg_rounds=0; fi
 	for round in $(seq "$reorg_rounds"); do
@@ -159,6 +182,19 @@ if [ "$reorg_rounds" -gt 0 ]; then
 	if [ "$reorg_rounds" -gt 0 ]; then
 		if reorg_into_a_full_store; then pass=$((pass + 1)); else fail=$((fail + 1)); echo "FAILED  reorg into a full store"; fi
 	fi
-fi
+}
+
+mapfile -t others < <("$O/test/test_kill9" -l | grep -v writes)
+lane writing notes writes
+lane busy notes "${others[@]}"
+lane fio with_fio
+lane reorg with_reorg
+wait
+pass=0 fail=0 skip=0
+for l in "${lanes[@]}"; do
+	cat "$tmp/$l.out"
+	read -r p f s < "$tmp/$l.sum" || { p=0 f=1 s=0; echo "FAILED  $l came to no end"; }
+	pass=$((pass + p)) fail=$((fail + f)) skip=$((skip + s))
+done
 echo "kill9: $pass passed, $fail failed, $skip skipped"
 [ $fail = 0 ]

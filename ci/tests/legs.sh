@@ -6,7 +6,9 @@
 #   restart        nbdkit killed -9 and started again while fio writes: dropped, I/O goes on, resync; then the local leg is
 #                  thrown away, and the image opened from the remote leg alone
 #   slow_server    one that takes longer than a leg may (nbdkit's delay filter)
-#   cut_*          the link to the remote leg, in a network namespace, drops everything, delays, loses
+#   cut_*          the cable to the remote leg, in a network namespace: unplugged; late and losing a little; later than a leg
+#                  may be; dropping everything in silence (ci/tests/slowlink.c)
+#   tls_*          an export that wants TLS: certificates, a shared key; a server that is not the one, or has no TLS
 #   gateway_death  the writing process killed -9 in one namespace, its local leg removed, the image taken over in another
 #
 # Everything lives in a folder under ${TMPDIR:-/var/tmp} and in namespaces of its own, removed at the end.  O is the build
@@ -41,12 +43,15 @@ engine_dir=$(cd "$O/lsvd-engine" && pwd)
 
 # ---- servers ----
 
-# serve NAME [IN] ARGS...: nbdkit on the socket NAME; IN: a network namespace, port 10809 of it.  Its pid in $server.
+# serve NAME [in NAMESPACE | at PORT] ARGS...: nbdkit on the socket NAME, on port 10809 of a network namespace, or on a port of
+# this one.  Its pid in $server.
 serve() {
 	local name=$1
 	shift
 	if [ "${1:-}" = in ]; then
 		ip netns exec "$2" nbdkit -f -i 0.0.0.0 -p 10809 "${@:3}" 2>> "$tmp/nbdkit.log" &
+	elif [ "${1:-}" = at ]; then
+		nbdkit -f -i 127.0.0.1 -p "$2" "${@:3}" 2>> "$tmp/nbdkit.log" &
 	else
 		rm -f "$work/$name"
 		nbdkit -f -U "$work/$name" "$@" 2>> "$tmp/nbdkit.log" &
@@ -56,6 +61,8 @@ serve() {
 	for _ in $(seq 300); do
 		if [ "${1:-}" = in ]; then
 			ip netns exec "$2" bash -c 'exec 3<> /dev/tcp/127.0.0.1/10809' 2> /dev/null && return
+		elif [ "${1:-}" = at ]; then
+			(: < "/dev/tcp/127.0.0.1/$2") 2> /dev/null && kill -0 "$server" 2> /dev/null && return
 		elif [ -S "$work/$name" ]; then return; fi
 		sleep 0.02
 	done
@@ -83,7 +90,7 @@ write_all() { run "$1" "$2" --rw=randwrite --io_size="${io:-96m}" --verify_fatal
 
 # Both in one: write, then read what was written in a new process.
 write_and_verify() {
-	run "$1" "$2" --rw=randwrite --io_size=96m --do_verify=0 --verify_state_save=1 || { echo "  writing failed"; tell || return; }
+	run "$1" "$2" --rw=randwrite --io_size="${io:-96m}" --do_verify=0 --verify_state_save=1 || { echo "  writing failed"; tell || return; }
 	verify_state "${3:-$1}" "${4-$2}"
 }
 verify_state() {
@@ -109,16 +116,27 @@ durability_mixed() {
 
 # ---- a leg that dies and comes back ----
 
-# Write for $1 seconds at a rate that leaves time, in the background; its pid in $writer.
-write_slowly() {
-	local seconds=$1 pool=$2 mirror=$3
-	shift 3
-	run "$pool" "$mirror" --rw=randwrite --rate_iops=3000 --time_based --runtime="$seconds" --do_verify=0 \
-		--verify_state_save=1 "$@" &
+# Writing in the background, at a rate that leaves time, from when this returns until stop_writing().
+objects() { find "$work/store/vm" -type f 2> /dev/null | wc -l; }
+write_on() { # POOL MIRROR
+	local before
+	before=$(objects)
+	run "$1" "$2" --rw=randwrite --rate_iops=4000 --do_verify=0 --verify_state_save=1 --norandommap=0 --trigger-file="$work/stop" &
 	writer=$!
+	for _ in $(seq 1200); do
+		[ "$(objects)" -le $((before + 1)) ] || return 0
+		kill -0 "$writer" 2> /dev/null || break
+		sleep 0.05
+	done
+	echo "  fio does not write"; tell
+}
+stop_writing() {
+	touch "$work/stop"
+	wait "$writer" || { echo "  fio failed"; tell || return; }
+	rm -f "$work/stop"
 }
 await() {
-	for _ in $(seq 300); do
+	for _ in $(seq 1200); do
 		grep -q -- "$1" "$out" 2> /dev/null && return
 		sleep 0.05
 	done
@@ -129,60 +147,119 @@ restart() {
 	local file
 	file=$(disk r)
 	serve r file "$file" || return
-	run "file:$work/a" "$(url r)" --rw=randwrite --rate_iops=4000 --io_size=128m --do_verify=0 --verify_state_save=1 \
-		--norandommap=0 &
-	writer=$!
-	sleep 1.5
+	write_on "file:$work/a" "$(url r)" || return
 	kill_server "$server"
 	await "is dropped" || return
 	sleep 1
 	serve r file "$file" || return
 	await "is in sync again" || return
-	wait "$writer" || { echo "  fio failed"; tell || return; }
+	stop_writing || return
 	rm -f "$work/a"
-	verify_state "$(url r)" ""
+	io=512m verify_state "$(url r)" ""
+}
+
+# ---- TLS ----
+
+free_port() {
+	local p
+	for _ in $(seq 100); do
+		p=$((20000 + RANDOM % 12000))
+		(: < /dev/tcp/127.0.0.1/$p) 2> /dev/null || { echo $p; return; }
+	done
+}
+# serve_tls NAME ARGS...: on a port that is in $port; another one when somebody was faster.
+serve_tls() {
+	for _ in 1 2 3; do
+		port=$(free_port)
+		serve "$1" at "$port" --tls=require "${@:2}" && return
+	done
+	return 1
+}
+# A directory of certificates as nbdkit and libnbd want it: make_certificates DIR HOST
+make_certificates() {
+	command -v openssl > /dev/null || { reason="no openssl (package openssl)"; return 2; }
+	mkdir "$1" && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=test CA" -keyout "$1/ca-key.pem" -out "$1/ca-cert.pem" &&
+		openssl req -newkey rsa:2048 -nodes -subj "/CN=$2" -keyout "$1/server-key.pem" -out "$1/request.pem" &&
+		openssl x509 -req -days 2 -in "$1/request.pem" -CA "$1/ca-cert.pem" -CAkey "$1/ca-key.pem" -CAcreateserial \
+			-extfile <(echo "subjectAltName=IP:$2") -out "$1/server-cert.pem"
+} > "$out" 2>&1
+refused() { if run "$@" --rw=randwrite --io_size=1m; then echo "  it was opened"; return 1; fi; }
+
+tls_certificates() {
+	make_certificates "$work/pki" 127.0.0.1 || return
+	serve_tls t --tls-certificates="$work/pki" memory 160M || return
+	io=16m write_and_verify "nbds://127.0.0.1:$port/?tls-certificates=$work/pki" "" || return
+	# Who asks without TLS, and who does not know this authority.
+	refused "nbd://127.0.0.1:$port/" "" && heard "TLS" || return
+	make_certificates "$work/other" 127.0.0.1 || return
+	refused "nbds://127.0.0.1:$port/?tls-certificates=$work/other" "" && heard "certificate" || return
+	refused "nbds://127.0.0.1:$port/?tls-certificates=$work/none" "" && heard "no ca-cert.pem in $work/none"
+}
+tls_another_host() {
+	make_certificates "$work/pki" 127.0.0.9 && serve_tls t --tls-certificates="$work/pki" memory 160M || return
+	refused "nbds://127.0.0.1:$port/?tls-certificates=$work/pki" "" && heard "certificate"
+}
+tls_shared_key() {
+	echo "gateway:$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" > "$work/keys.psk"
+	serve_tls t --tls-psk="$work/keys.psk" memory 160M || return
+	local url="nbds://gateway@127.0.0.1:$port/?tls-psk-file=$work"
+	io=16m write_and_verify "file:$work/a" "$url/keys.psk" || return
+	echo "gateway:$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" > "$work/wrong.psk"
+	refused "$url/wrong.psk" "" && heard "nbds://gateway@127.0.0.1" || return
+	if grep -qF -e "$(cut -d : -f 2 "$work/keys.psk")" -e "$(cut -d : -f 2 "$work/wrong.psk")" "$out"; then
+		echo "  the key is in the output"; return 1
+	fi
 }
 
 # ---- network namespaces ----
 
-# A gateway $ns-a and its successor $ns-b, each with a link to the server's $ns-s.
+# A gateway $ns-a and its successor $ns-b, each with a link to the server's $ns-s.  With a word: a's cable is as bad as
+# cable() says, by slowlink in $ns-m.
 make_net() {
-	local n
+	local n a_end=s
 	[ "$(id -u)" = 0 ] || { reason="needs root for network namespaces"; return 2; }
-	command -v ip > /dev/null && command -v tc > /dev/null || { reason="no ip, tc (package iproute2)"; return 2; }
-	for n in a b s; do
+	command -v ip > /dev/null || { reason="no ip (package iproute2)"; return 2; }
+	for n in a b s ${1:+m}; do
 		ip netns add "$ns-$n" 2> "$out" || { reason="no network namespaces here: $(head -n 1 "$out")"; return 2; }
 		spaces+=("$ns-$n")
 		ip -n "$ns-$n" link set lo up
 	done
-	for n in a b; do
-		ip -n "$ns-s" link add "to$n" type veth peer name eth0 netns "$ns-$n" 2> "$out" ||
-			{ reason="no veth here: $(head -n 1 "$out")"; return 2; }
-	done
+	[ -z "${1:-}" ] || a_end=m
+	ip -n "$ns-$a_end" link add toa type veth peer name eth0 netns "$ns-a" 2> "$out" ||
+		{ reason="no veth here: $(head -n 1 "$out")"; return 2; }
+	ip -n "$ns-s" link add tob type veth peer name eth0 netns "$ns-b" || return
+	[ $a_end = s ] || ip -n "$ns-s" link add toa type veth peer name tos netns "$ns-m" || return
 	ip -n "$ns-s" addr add 10.91.1.1/24 dev toa && ip -n "$ns-s" addr add 10.91.2.1/24 dev tob &&
 		ip -n "$ns-a" addr add 10.91.1.2/24 dev eth0 && ip -n "$ns-b" addr add 10.91.2.2/24 dev eth0 || return
 	for n in a b; do ip -n "$ns-s" link set "to$n" up && ip -n "$ns-$n" link set eth0 up || return; done
+	[ $a_end = s ] || lay_cable
 }
+# The fifo is kept open for writing until the test ends.
+lay_cable() {
+	ip -n "$ns-m" link set toa up && ip -n "$ns-m" link set tos up || return
+	[ -e "$tmp/slowlink" ] || ${CC:-cc} -O2 -o "$tmp/slowlink" ci/tests/slowlink.c || return
+	mkfifo "$work/cable" && exec 9<> "$work/cable" || return
+	ip netns exec "$ns-m" "$tmp/slowlink" toa tos < "$work/cable" &
+	servers+=($!)
+}
+cable() { echo "$1 $2" >&9; } # DELAY_MS LOSS_PERCENT, in each direction
 drop_net() { for n in "${spaces[@]}"; do ip netns del "$n" 2> /dev/null; done; spaces=(); }
 from_a=nbd://10.91.1.1 from_b=nbd://10.91.2.1
-shape() { ip netns exec "$ns-s" tc qdisc "$1" dev toa root netem "${@:2}" 2> /dev/null; }
 
 # The link is cut: dropped after the time-out, I/O goes on; when it is whole again, resync.
 cut_link() {
 	make_net || return
 	serve n in "$ns-s" file "$(disk n)" || return
 	wrap="ip netns exec $ns-a"
-	run "file:$work/a" $from_a --rw=randwrite --rate_iops=4000 --io_size=128m --do_verify=0 --verify_state_save=1 &
-	writer=$!
-	sleep 1.5
+	write_on "file:$work/a" $from_a || return
 	ip -n "$ns-s" link set toa down
 	await "is dropped" || return
 	sleep 1
 	ip -n "$ns-s" link set toa up
 	await "is in sync again" || return
-	wait "$writer" || { echo "  fio failed"; tell || return; }
+	stop_writing || return
 	rm -f "$work/a"
-	verify_state $from_a ""
+	io=512m verify_state $from_a ""
 }
 
 # A server that takes longer than a leg may is dropped, and the writes are those that one disk makes.
@@ -194,21 +271,31 @@ slow_server() {
 	io=8m verify_state "file:$work/a" ""
 }
 
-# netem: some packets are lost, all are late.  Nothing is dropped, nothing is wrong.
-cut_netem() {
-	make_net || return
-	if ! shape add delay 2ms loss 1%; then reason="no tc netem in this kernel"; return 2; fi
-	serve n in "$ns-s" file "$(disk n)" || return
+# Some packets are lost, all are late: nothing is wrong for that.  Then all are later than a leg may be, then none comes
+# through: it is dropped, I/O goes on, and it is brought up to date when the cable is good again.
+cut_delay() {
+	make_net cable && serve n in "$ns-s" file "$(disk n)" || return
 	wrap="ip netns exec $ns-a"
-	run "file:$work/a" $from_a --rw=randwrite --io_size=16m --do_verify=0 --verify_state_save=1 || { tell || return; }
-	# Now it is slower than a leg may be.
-	shape change delay 4000ms || return
-	run "file:$work/a" $from_a --rw=randwrite --io_size=8m --do_verify=0 --verify_state_save=0 --offset=256m \
-		--set="pool.size=128M,pool.segment=1M,pool.leg_timeout_ms=1000,object.size=4M,journal.ram=16M,pool.degraded=true" ||
-		{ tell || return; }
-	heard "leg 'nbd:.*is \(dropped\|not there\)" || return
-	shape change delay 1ms || return
-	io=16m verify_state "file:$work/a" $from_a
+	cable 2 1
+	run "file:$work/a" $from_a --rw=randwrite --io_size=8m --do_verify=0 --verify_state_save=1 || { tell || return; }
+	io=8m verify_state "file:$work/a" $from_a || return
+	dropped_and_back 3000 0 "lags\|waited for it"
+}
+cut_drop() {
+	make_net cable && serve n in "$ns-s" file "$(disk n)" || return
+	wrap="ip netns exec $ns-a"
+	dropped_and_back 0 100 "lags\|waited for it"
+}
+dropped_and_back() { # DELAY_MS LOSS_PERCENT WHAT-IS-SAID
+	write_on "file:$work/a" $from_a || return
+	cable "$1" "$2"
+	await "is dropped" && heard "$3" || return
+	sleep 0.5
+	cable 0 0
+	await "is in sync again" || return
+	stop_writing || return
+	rm -f "$work/a"
+	io=512m verify_state $from_a ""
 }
 
 gateway_death() {
@@ -220,7 +307,7 @@ gateway_death() {
 	run "file:$work/a" $from_a --rw=randwrite --rate_iops=6000 --do_verify=0 --verify_state_save=1 \
 		--trigger-file="$work/trigger" --trigger='kill -9 $PPID' &
 	writer=$!
-	sleep 3
+	for _ in $(seq 1200); do [ "$(objects)" -le 6 ] || break; sleep 0.05; done
 	touch "$work/trigger"
 	wait "$writer" 2> /dev/null
 	rc=$?
@@ -233,14 +320,14 @@ gateway_death() {
 }
 
 all='durability_ssd durability_mem durability_two_ssd durability_remote_mem durability_two_remote durability_mixed
-	restart slow_server cut_link cut_netem gateway_death'
+	restart slow_server tls_certificates tls_another_host tls_shared_key cut_link cut_delay cut_drop gateway_death'
 for t in ${*:-$all}; do
-	work=$tmp/$t wrap='' reason='' set=''
+	work=$tmp/$t wrap='' reason='' set='' began=$SECONDS
 	mkdir "$work" || exit 1
 	"$t" 2> "$tmp/err"
 	rc=$?
 	case $rc in
-	0) pass=$((pass + 1)); echo "ok      $t" ;;
+	0) pass=$((pass + 1)); echo "ok      $t ($((SECONDS - began)) s)" ;;
 	2) skip=$((skip + 1)); echo "skipped $t: $reason" ;;
 	*) fail=$((fail + 1)); echo "FAILED  $t"; sed 's/^/  | /' "$tmp/err" | tail -n 5 ;;
 	esac

@@ -4,6 +4,7 @@
 #
 # What a service does wrong on demand is tested without one, in core/test/test_s3*.c.
 # Everything lives in a folder under ${TMPDIR:-/var/tmp} that is removed at the end.  O is the build folder.
+# needs: ceph
 # Last line: `s3: N passed, N failed, N skipped`; exit code 0 when none failed.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -118,6 +119,23 @@ mistakes_have_messages() {
 	exits 1 info s3:bkt/x/a && has "no image" && wrong_clock
 }
 
+# The service on https, with an authority of its own.
+tls() {
+	[ -n "${CEPH_RGW_TLS_URL:-}" ] || { echo "  no openssl (package openssl)"; return 77; }
+	local ca="--set=s3.ca_file=$CEPH_RGW_CA"
+	export AWS_ENDPOINT_URL=$CEPH_RGW_TLS_URL
+	head -c 3M /dev/urandom > "$tmp/raw"
+	ok import -q "$tmp/raw" s3:bkt/tls/a "$ca" && AWS_CA_BUNDLE=$CEPH_RGW_CA ok fsck --data s3:bkt/tls/a || return
+	ok export -q s3:bkt/tls/a "$tmp/raw2" --set=s3.verify=false && cmp "$tmp/raw" "$tmp/raw2" || return
+	# An authority that nobody told it; another one; a file that is none; a name that is not in the certificate.
+	exits 1 info s3:bkt/tls/a && has 'certificate.*see the settings s3.ca_file and s3.verify' || return
+	openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj '/CN=another CA' -keyout "$tmp/ca.key" -out "$tmp/ca.pem" 2> "$out" || return
+	exits 1 info s3:bkt/tls/a --set=s3.ca_file="$tmp/ca.pem" && has 'certificate.*see the settings s3.ca_file' || return
+	exits 1 info s3:bkt/tls/a --set=s3.ca_file="$tmp/none.pem" && has "s3.ca_file" || return
+	exits 1 info s3:bkt/tls/a "$ca" --set=s3.endpoint="${CEPH_RGW_TLS_URL/127.0.0.1/localhost}" && has "localhost.*see the settings" || return
+	ok rm s3:bkt/tls/a "$ca"
+}
+
 credentials_file_and_settings() {
 	local url=$AWS_ENDPOINT_URL key=$AWS_ACCESS_KEY_ID secret=$AWS_SECRET_ACCESS_KEY
 	mkdir -p "$tmp/.aws" && printf '[other]\naws_access_key_id = %s\naws_secret_access_key = %s\n' "$key" "$secret" > "$tmp/.aws/credentials"
@@ -185,18 +203,32 @@ image_is_stolen() {
 }
 
 bench_cleans_up() {
-	[ "$(keys bench/)" = 0 ] && ok store-bench s3:bkt/bench --size 1M --seconds 0.5 --json && has '"p999_us"' && has '"put"' && empty bench/ || return
+	[ "$(keys bench/)" = 0 ] && ok store-bench s3:bkt/bench --size 1M --seconds 0.5 --json && has '"p999_us"' && has '"put"' && has '"spread_percent"' && empty bench/ || return
+	ok store-bench s3:bkt/bench --size 1M --seconds 0.5 --phases put,range_4k && has '^range_4k ' && has '^delete ' || return
+	if has '^(get|list|range_64k) ' > /dev/null; then echo "  more phases than asked for"; show; return 1; fi
 	timeout --foreground -s INT 2 "$lsvd" store-bench s3:bkt/bench --size 1M --seconds 30 > "$out" 2>&1
 	has interrupted && empty bench/
 }
 
+# In no output, trace, pool, state file or whatever else the tests have left; the cluster's own folder, which has them, aside.
 no_secret_is_told() {
-	cat "$tmp"/c/log/*.out > /dev/null 2>&1
-	if grep -qF -e "$AWS_SECRET_ACCESS_KEY" -e WrongSecret "$all"; then echo "  the secret key is in the output"; return 1; fi
+	local trace=$tmp/secret.lsvdtrace
+	AWS_SESSION_TOKEN=WrongToken exits 1 info s3:bkt/secret/a || return
+	ok create s3:bkt/secret/a --size 16M && ok info s3:bkt/secret/a && ok config || return
+	if [ -n "$engine_dir" ]; then
+		fio_lsvd --image=s3:bkt/secret/a --pool="file:$tmp/pool6" --set=pool.size=64M,pool.segment=1M --trace="$trace" \
+			--rw=randrw --bs=64k --size=16m || { show; return 1; }
+		ok trace info "$trace" && has 'writes?' || return
+	fi
+	ok rm s3:bkt/secret/a --pool "file:$tmp/pool6" || return
+	if grep -rlF -e "$AWS_SECRET_ACCESS_KEY" -e WrongSecret -e WrongToken "$tmp" --exclude-dir=c --exclude-dir=.aws > "$tmp/told"; then
+		echo "  a secret is in:"; cat "$tmp/told"
+		return 1
+	fi
 	[ -s "$all" ]
 }
 
-tests='conformance life_of_an_image fio_verifies kill_fio service_dies_and_returns mistakes_have_messages credentials_file_and_settings
+tests='conformance life_of_an_image fio_verifies kill_fio service_dies_and_returns mistakes_have_messages tls credentials_file_and_settings
 	races_have_one_winner stopped_writer_is_fenced image_is_stolen bench_cleans_up no_secret_is_told'
 : > "$all"
 echo '{}' > "$LSVD_SYSTEM_CONFIG"
@@ -210,8 +242,10 @@ export no_proxy=127.0.0.1
 unset AWS_SESSION_TOKEN AWS_PROFILE AWS_SHARED_CREDENTIALS_FILE
 s3 PUT bkt > "$out" 2>&1 || { echo "no bucket could be made"; show; echo "s3: 0 passed, 1 failed, 0 skipped"; exit 1; }
 printf '{"pool": {"path": "file:%s/pool", "size": "64M", "segment": "1M"}}\n' "$tmp" > "$LSVD_SYSTEM_CONFIG"
+http=$AWS_ENDPOINT_URL
 for t in ${*:-$tests}; do
 	began=$SECONDS rc=0
+	export AWS_ENDPOINT_URL=$http
 	$t || rc=$?
 	cat "$out" >> "$all"
 	case $rc in

@@ -293,8 +293,8 @@ static void put(
 }
 
 /* The hot case: an extent of the same bounds gets a new place and continues no neighbour. */
-static inline bool replace(
-	struct path *p, const struct extent *e, extmap_displaced displaced, void *arg)
+static inline bool replace(struct extmap *m, struct path *p, const struct extent *e,
+	extmap_displaced displaced, void *arg)
 {
 	struct path_step *s = path_leaf(p);
 	uint64_t *key = s->node->leaf.key, *place = s->node->leaf.place;
@@ -314,6 +314,7 @@ static inline bool replace(
 	if (displaced)
 		displaced(arg, &old);
 	place[i] = e->place;
+	tree_moved(m, false);
 	return true;
 }
 
@@ -333,7 +334,7 @@ int extmap_insert(struct extmap *m, uint64_t lba, uint64_t len, uint64_t place,
 	if (check_range(lba, len) < 0)
 		return -EINVAL;
 	path_seek(m, &p, lba);
-	if (replace(&p, &e, displaced, arg))
+	if (replace(m, &p, &e, displaced, arg))
 		return 0;
 	if (pool_reserve(&m->pool, nodes_for(len)) < 0)
 		return -ENOMEM;

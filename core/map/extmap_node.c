@@ -15,6 +15,8 @@ enum {
 	FREE_MAX = SLAB_NODES + 64, /* free nodes kept; more than a slab and OP_NODES */
 	TRIM_STEP = 32,		    /* nodes moved per update, and per node it freed */
 	GUESSES = 4,		    /* before a search falls back to halving */
+	LINE_KEYS = 8,		    /* in a cache line */
+	MOVING = 8,		    /* of MOVING_MAX: what an update will move is asked for */
 };
 
 /* --- the way down --- */
@@ -95,6 +97,18 @@ static inline void prefetch_entry(const union extmap_node *leaf, uint32_t g)
 	__builtin_prefetch(leaf->leaf.place + g);
 }
 
+/* Ask for what an update of the entry at about g, in a leaf of n, is going to touch: when it moves
+ * entries, from the line before the guess, which may be a little too far, to the end. */
+static inline void prefetch_update(
+	const struct extmap *m, const union extmap_node *leaf, uint32_t g, uint32_t n)
+{
+	prefetch_entry(leaf, g);
+	if (m->moving < MOVING)
+		return;
+	for (g = g > LINE_KEYS ? g - LINE_KEYS : 0; g < n; g += LINE_KEYS)
+		prefetch_entry(leaf, g);
+}
+
 /* Search a node that may reach far beyond its last key. */
 static inline uint32_t search_open(const uint64_t *key, uint32_t n, uint64_t lba)
 {
@@ -126,7 +140,7 @@ struct path_step *path_seek(const struct extmap *m, struct path *p, uint64_t lba
 		} else {
 			g = guess(n, lba, lo, p->end);
 			if (level == m->height)
-				prefetch_entry(s->node, g);
+				prefetch_update(m, s->node, g, n);
 			else
 				__builtin_prefetch(s->node->inner.child + g);
 			s->i = search_near(s->node->key, n, lba, lo, p->end, g);
@@ -161,7 +175,7 @@ void tree_prefetch(const struct extmap *m, uint64_t lba)
 		n = (uint32_t)(node->key[i] & LEN_MASK);
 	}
 	if (end != EXTMAP_LBA_MAX)
-		prefetch_entry(node_get(m, id), guess(n, lba, lo, end));
+		prefetch_update(m, node_get(m, id), guess(n, lba, lo, end), n);
 }
 
 /* Set the step below `level` from the entry taken at `level`. */
@@ -565,6 +579,7 @@ void tree_splice(struct extmap *m, struct path *p, uint32_t a, uint32_t b,
 	assert(a <= b && b <= s->n && n <= LEAF_CAP);
 	for (uint32_t i = a; i < b; i++)
 		m->sectors -= key[i] & LEN_MASK;
+	tree_moved(m, n != s->n);
 	if (n != s->n) {
 		memmove(key + a + k, key + b, (s->n - b) * sizeof(*key));
 		memmove(place + a + k, place + b, (s->n - b) * sizeof(*place));

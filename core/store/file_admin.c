@@ -2,11 +2,8 @@
 /*
  * file_admin.c - the rare and blocking work of the file store; on its helper thread unless said.
  *
- * SWAP     under flock() of the image's directory: compare the version, write a temporary file,
- * fsync, rename, fsync the directory LOCK     an OFD lock on IMAGE/.lock, which dies with its
- * holder.  A lock file that was unlinked between open and lock is nobody's lock: look again removal
- * an image's directory goes with its last object, under the image's lock; .spare goes with the last
- * image
+ * SWAP is under flock() of the image's directory: compare the version, write a temporary file,
+ * fsync, rename, fsync the directory.
  */
 #include "store/file_impl.h"
 
@@ -22,15 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum {
-	HOLDER_TEXT = 256,
-	HOLDER_WAITS = 10,
-	HOLDER_WAIT_US = 10000,
-	LEFTOVER_S = 60,
-	TRIES = 5,
-	SWAP_WAITS = 2000,
-	SWAP_WAIT_US = 1000
-};
+enum { LEFTOVER_S = 60, TRIES = 5, SWAP_WAITS = 2000, SWAP_WAIT_US = 1000 };
 
 struct found {
 	uint64_t size;
@@ -86,7 +75,7 @@ void file_work_check_root(struct file_op *f)
 		f->status = rc;
 }
 
-static int fsync_dir(const char *path)
+int file_fsync_dir(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
 
@@ -110,7 +99,7 @@ static int make_spare_dir(const struct file_store *fs)
 	return make_dir(path);
 }
 
-static int prepare(struct file_op *f)
+int file_prepare(struct file_op *f)
 {
 	struct file_store *fs = f->fs;
 	int rc = file_check_root(fs, f->r->err);
@@ -120,47 +109,13 @@ static int prepare(struct file_op *f)
 	if (!rc)
 		rc = make_dir(f->image->path);
 	if (!rc)
-		rc = fsync_dir(fs->root);
+		rc = file_fsync_dir(fs->root);
 	return rc;
 }
 
 void file_work_prepare(struct file_op *f)
 {
-	f->status = prepare(f);
-}
-
-/* ---- whose lock it is ---- */
-
-static void lock_path(const struct file_image *i, char *path)
-{
-	snprintf(path, FILE_PATH_MAX, "%s/.lock", i->path);
-}
-
-/* Is this open file still the one at `path`? */
-static bool same_file(int fd, const char *path)
-{
-	struct stat a, b;
-
-	return !fstat(fd, &a) && !stat(path, &b) && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
-}
-
-static struct held_lock **find_held(struct file_store *fs, const char *image)
-{
-	struct held_lock **p = &fs->held;
-
-	while (*p && strcmp((*p)->image, image))
-		p = &(*p)->next;
-	return p;
-}
-
-/* Has another file taken the place of the one that is locked?  Not when there is none: the image's
- * last object went, and its directory with it. */
-static bool is_stolen(const struct file_image *i, const struct held_lock *k)
-{
-	char path[FILE_PATH_MAX];
-
-	lock_path(i, path);
-	return k && !access(path, F_OK) && !same_file(k->fd, path);
+	f->status = file_prepare(f);
 }
 
 /* ---- SWAP ----
@@ -253,7 +208,7 @@ static int compare(struct file_op *f)
 
 static int check_lock(struct file_op *f)
 {
-	if (!is_stolen(f->image, *find_held(f->fs, f->image->name)))
+	if (!file_lock_stolen(f))
 		return 0;
 	return err_set(f->r->err, -ESTALE, "file store '%s': the lock of '%s' was stolen",
 		f->fs->root, f->image->name);
@@ -284,7 +239,7 @@ static int swap_locked(struct file_op *f)
 	for (int i = 0; rc == -ENOENT && i < TRIES; i++)
 		rc = replace(f, tag);
 	if (!rc)
-		rc = fsync_dir(f->image->path);
+		rc = file_fsync_dir(f->image->path);
 	if (!rc)
 		memcpy(f->r->tag, tag, sizeof(tag));
 	return rc;
@@ -316,7 +271,7 @@ static int wait_for_others(struct file_op *f, int fd)
 			usleep(SWAP_WAIT_US);
 			continue;
 		}
-		if (!*find_held(f->fs, f->image->name))
+		if (!file_lock_held(f))
 			return err_set(f->r->err, -EAGAIN,
 				"file store '%s': '%s' is being changed by a process that does not "
 				"go on",
@@ -335,7 +290,7 @@ static int swap(struct file_op *f)
 		return err_set(f->r->err, -EFBIG,
 			"file store '%s': '%s': a swappable object is at most %d KiB", f->fs->root,
 			f->r->name, SMALL_BYTES >> 10);
-	rc = f->r->tag[0] ? file_check_root(f->fs, f->r->err) : prepare(f);
+	rc = f->r->tag[0] ? file_check_root(f->fs, f->r->err) : file_prepare(f);
 	if (rc)
 		return rc;
 	fd = open(f->image->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -352,248 +307,6 @@ void file_work_swap(struct file_op *f)
 {
 	f->created = !f->r->tag[0];
 	f->status = swap(f);
-}
-
-/* ---- locks ---- */
-
-static int ofd_lock(int fd)
-{
-	struct flock k = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-
-	if (!fcntl(fd, F_OFD_SETLK, &k))
-		return 0;
-	return errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
-}
-
-/* The locked file's descriptor; -EBUSY with *fd_busy open for reading the holder's text. */
-static int take_lock(const struct file_image *i, int *fd_busy)
-{
-	char path[FILE_PATH_MAX];
-	int fd, rc;
-
-	lock_path(i, path);
-	for (;;) {
-		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-		if (fd < 0)
-			return -errno;
-		rc = ofd_lock(fd);
-		if (!rc && same_file(fd, path))
-			return fd;
-		if (rc == -EBUSY && fd_busy) {
-			*fd_busy = fd;
-			return rc;
-		}
-		close(fd);
-		if (rc)
-			return rc;
-	}
-}
-
-/* The holder writes its name right after it got the lock. */
-static int say_busy(struct file_op *f, int fd)
-{
-	char text[HOLDER_TEXT];
-	ssize_t n = 0;
-
-	for (int i = 0; n <= 0 && i < HOLDER_WAITS; i++) {
-		if (i)
-			usleep(HOLDER_WAIT_US);
-		n = pread(fd, text, sizeof(text) - 1, 0);
-	}
-	text[n > 0 ? n : 0] = 0;
-	return err_set(f->r->err, -EBUSY, "file store '%s': image '%s' is in use by %s",
-		f->fs->root, f->r->name, text[0] ? text : "another process");
-}
-
-static int write_holder(const struct store_req *r, int fd)
-{
-	if (ftruncate(fd, 0))
-		return -errno;
-	if (r->iovcnt && pwritev(fd, r->iov, r->iovcnt, 0) < 0)
-		return -errno;
-	return 0;
-}
-
-/* Another file takes the lock's name; the one that the holder has locked is an orphan then. */
-static int steal_lock(struct file_op *f)
-{
-	char path[FILE_PATH_MAX];
-	int fd, rc;
-
-	lock_path(f->image, path);
-	file_spare_path(f->fs, f->tmp, 't', f->fs->id, (uint64_t)(uintptr_t)f);
-	fd = open(f->tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-	if (fd < 0)
-		return -errno;
-	rc = ofd_lock(fd);
-	if (!rc)
-		rc = write_holder(f->r, fd);
-	if (!rc && rename(f->tmp, path))
-		rc = -errno;
-	if (!rc)
-		return fd;
-	unlink(f->tmp);
-	close(fd);
-	return rc;
-}
-
-/* The directory may be removed by another holder's UNLOCK between making and locking. */
-static int take_lock_here(struct file_op *f, int *fd_busy)
-{
-	int rc = -ENOENT;
-
-	for (int i = 0; rc == -ENOENT && i < TRIES; i++) {
-		rc = prepare(f);
-		if (!rc)
-			rc = take_lock(f->image, fd_busy);
-	}
-	return rc;
-}
-
-static int lock(struct file_op *f)
-{
-	struct held_lock *k = calloc(1, sizeof(*k));
-	int busy = -1, rc;
-
-	if (!k)
-		return -ENOMEM;
-	k->fd = take_lock_here(f, &busy);
-	if (k->fd == -EBUSY && f->r->steal)
-		k->fd = steal_lock(f);
-	rc = k->fd < 0 ? k->fd : write_holder(f->r, k->fd);
-	if (rc == -EBUSY)
-		rc = say_busy(f, busy);
-	if (rc == -ENOLCK || rc == -EOPNOTSUPP || rc == -EINVAL)
-		rc = err_set(f->r->err, rc,
-			"file store '%s': its filesystem has no locks (%s); mount it with locks",
-			f->fs->root, strerror(-rc));
-	if (busy >= 0)
-		close(busy);
-	if (rc) {
-		if (k->fd >= 0)
-			close(k->fd);
-		free(k);
-		return rc;
-	}
-	snprintf(k->image, sizeof(k->image), "%s", f->r->name);
-	k->next = f->fs->held;
-	f->fs->held = k;
-	return 0;
-}
-
-void file_work_lock(struct file_op *f)
-{
-	f->status = lock(f);
-}
-
-/* ---- removing what is empty ---- */
-
-/* Nothing in it but the lock file.  A directory that cannot be read is left alone. */
-static bool is_empty(const char *path)
-{
-	DIR *d = opendir(path);
-	struct dirent *e;
-	bool empty = d != NULL;
-
-	while (empty && (e = readdir(d)))
-		empty = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
-			!strcmp(e->d_name, ".lock");
-	if (d)
-		closedir(d);
-	return empty;
-}
-
-static void clear_spares(const struct file_store *fs)
-{
-	char path[FILE_PATH_MAX];
-	struct dirent *e;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "%s/.spare", fs->root);
-	d = opendir(path);
-	while (d && (e = readdir(d)))
-		if (e->d_name[0] != '.')
-			(void)unlinkat(dirfd(d), e->d_name, 0);
-	if (d)
-		closedir(d);
-	(void)rmdir(path);
-}
-
-static bool has_images(const char *root)
-{
-	DIR *d = opendir(root);
-	struct dirent *e;
-	bool any = false;
-
-	while (d && !any && (e = readdir(d)))
-		any = store_image_name_ok(e->d_name, strlen(e->d_name)) && e->d_type != DT_REG;
-	if (d)
-		closedir(d);
-	return any;
-}
-
-/* The caller holds the image's lock.  Nobody else can make objects here but a PUT without the lock,
- * and then rmdir() fails. */
-static void remove_dirs(struct file_op *f)
-{
-	char path[FILE_PATH_MAX];
-
-	if (!is_empty(f->image->path))
-		return;
-	lock_path(f->image, path);
-	(void)unlink(path);
-	if (rmdir(f->image->path))
-		return;
-	f->removed = true;
-	(void)fsync_dir(f->fs->root);
-	if (!has_images(f->fs->root))
-		clear_spares(f->fs);
-}
-
-void file_work_remove_image(struct file_op *f)
-{
-	int fd;
-
-	if (!is_empty(f->image->path))
-		return;
-	if (*find_held(f->fs, f->image->name)) {
-		if (!is_stolen(f->image, *find_held(f->fs, f->image->name)))
-			remove_dirs(f);
-		return;
-	}
-	fd = take_lock(f->image, NULL);
-	if (fd < 0)
-		return;
-	remove_dirs(f);
-	close(fd);
-}
-
-void file_work_unlock(struct file_op *f)
-{
-	struct held_lock **p = find_held(f->fs, f->r->name), *k = *p;
-
-	if (!k)
-		return;
-	*p = k->next;
-	if (!is_stolen(f->image, k)) {
-		remove_dirs(f);
-		if (!f->removed)
-			(void)!ftruncate(k->fd, 0);
-	}
-	close(k->fd);
-	free(k);
-}
-
-void file_unlock_all(struct file_store *fs)
-{
-	while (fs->held) {
-		struct held_lock *next = fs->held->next;
-
-		(void)!ftruncate(fs->held->fd, 0);
-		close(fs->held->fd);
-		free(fs->held);
-		fs->held = next;
-	}
 }
 
 /* ---- spares ---- */

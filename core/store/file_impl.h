@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * file_impl.h - the rooms of the file store: file.c (open, close, dispatch, calls), file_put.c (PUT,
- * DELETE, spares), file_pace.c (whose turn it is), file_get.c (GET, open files), file_admin.c (what blocks, on a helper thread).
+ * DELETE, spares), file_pace.c (whose turn it is), file_get.c (GET, open files); on a helper thread, for they block:
+ * file_admin.c (SWAP, LIST, the directories), file_lock.c (LOCK, UNLOCK, the end of an image's directory).
  *
- * Everything is the loop thread's, but for the functions of file_admin.c marked "helper thread".
+ * Everything is the loop thread's, but for the functions marked "helper thread".
  */
 #ifndef LSVD_STORE_FILE_IMPL_H
 #define LSVD_STORE_FILE_IMPL_H
@@ -205,19 +206,25 @@ void file_get(struct file_op *f);
 bool file_forget(struct file_store *fs, const char *name);
 void file_forget_all(struct file_store *fs);
 
+/* ---- file_lock.c: helper thread ---- */
+void file_work_lock(struct file_op *f);
+void file_work_unlock(struct file_op *f);
+void file_work_remove_image(struct file_op *f);	/* if no object is left; sets f->removed */
+bool file_lock_held(const struct file_op *f);	/* by this handle, as far as it knows */
+bool file_lock_stolen(const struct file_op *f);	/* it was held, and somebody took it */
+void file_unlock_all(struct file_store *fs);	/* loop thread, when the helper has ended */
+
 /* ---- file_admin.c: helper thread ---- */
 int file_check_root(const struct file_store *fs, struct err *e);
 void file_work_check_root(struct file_op *f);	/* status: as it was, or -EIO when the store is gone */
 void file_work_prepare(struct file_op *f);	/* make the image's directory and the spare one */
-void file_work_remove_image(struct file_op *f);	/* if no object is left; sets f->removed */
+int file_prepare(struct file_op *f);
+int file_fsync_dir(const char *path);
 void file_work_swap(struct file_op *f);
-void file_work_lock(struct file_op *f);
-void file_work_unlock(struct file_op *f);
 void file_work_list(struct file_op *f);
 /* ---- file_admin.c: loop thread ---- */
 int file_identify_root(struct file_store *fs, struct err *e) MUST_CHECK;
 void file_list_tell(struct file_op *f);		/* item() for all that was found */
-void file_unlock_all(struct file_store *fs);
 void file_spares_adopt(struct file_store *fs);	/* at open: clean up after a process that died */
 void file_spares_drop(struct file_store *fs);	/* the disk is full: unlink them.  Blocks a little */
 void file_spares_trim(struct file_store *fs);

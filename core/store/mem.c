@@ -23,7 +23,9 @@
 struct object {
 	uint64_t version;
 	struct mem_bytes bytes;
-	struct object *next; /* among those to be used again */
+	struct object *next;  /* among those to be used again */
+	unsigned refs;	      /* of copies of the table */
+	struct fingerprint print; /* of the bytes, once asked for */
 	char name[STORE_NAME_MAX + 1];
 };
 
@@ -107,7 +109,7 @@ static int insert(struct mem_objects *o, size_t at, struct object *obj)
 
 static void drop(struct mem_objects *o, struct object *obj)
 {
-	if (!obj)
+	if (!obj || --obj->refs)
 		return;
 	mem_bytes_free(&o->space, &obj->bytes);
 	obj->next = o->unused;
@@ -146,6 +148,8 @@ static struct object *make(struct mem_objects *o, const struct store_req *r)
 
 	if (!obj)
 		return NULL;
+	obj->refs = 1;
+	obj->print = (struct fingerprint){0};
 	snprintf(obj->name, sizeof(obj->name), "%s", r->name);
 	if (!mem_bytes_alloc(&o->space, &obj->bytes, r->len_bytes)) {
 		drop(o, obj);
@@ -174,8 +178,8 @@ static struct mem_lock **find_stolen(
 	size_t len = strcspn(name, "/");
 	struct mem_lock **p = &o->locks;
 
-	while (*p && !((*p)->stolen && (*p)->holder == holder &&
-			     !strncmp((*p)->image, name, len) && !(*p)->image[len]))
+	while (*p && !((*p)->stolen && (*p)->holder == holder && !strncmp((*p)->image, name, len) &&
+			     !(*p)->image[len]))
 		p = &(*p)->next;
 	return p;
 }
@@ -257,8 +261,8 @@ static int64_t do_swap(struct mem_objects *o, struct store_req *r)
 	char tag[STORE_TAG_MAX];
 
 	if (*find_stolen(o, r->store, r->name))
-		return err_set(r->err, -ESTALE, "%s: the lock of '%s' was stolen", r->store->url,
-			r->name);
+		return err_set(
+			r->err, -ESTALE, "%s: the lock of '%s' was stolen", r->store->url, r->name);
 	if (!r->tag[0]) {
 		rc = create(o, r);
 		if (!rc)
@@ -310,6 +314,9 @@ static int64_t do_lock(struct mem_objects *o, struct store_req *r)
 	struct mem_lock *held = *find_lock(o, r->name), *k;
 	uint64_t len = 0;
 
+	if (r->ask)
+		return held && held->holder != r->store ? err_set(r->err, -EBUSY, "%s", held->text)
+							: 0;
 	if (held && !r->steal)
 		return err_set(r->err, -EBUSY, "%s: image '%s' is in use by %s", r->store->url,
 			r->name, held->text);
@@ -439,6 +446,54 @@ void mem_objects_free(struct mem_objects *o)
 	free(o->sorted);
 	pthread_mutex_destroy(&o->mutex);
 	free(o);
+}
+
+int mem_objects_copy(struct mem_objects *o, struct mem_objects **out)
+{
+	struct mem_objects *c;
+	int rc = mem_objects_new(&c);
+
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&o->mutex);
+	c->version = o->version;
+	for (size_t i = 0; rc == 0 && i < o->count; i++) {
+		rc = insert(c, i, o->sorted[i]);
+		o->sorted[i]->refs += rc == 0;
+	}
+	pthread_mutex_unlock(&o->mutex);
+	if (rc < 0)
+		mem_objects_free(c);
+	else
+		*out = c;
+	return rc;
+}
+
+static void fingerprint_of(struct object *obj)
+{
+	uint8_t piece[4096];
+
+	for (uint64_t at = 0, n; at < obj->bytes.size; at += n) {
+		n = obj->bytes.size - at < sizeof(piece) ? obj->bytes.size - at : sizeof(piece);
+		mem_bytes_get(&obj->bytes, at, piece, n);
+		fingerprint_add(&obj->print, piece, n);
+	}
+	fingerprint_add_u64(&obj->print, obj->bytes.size);
+}
+
+void mem_objects_fingerprint(struct mem_objects *o, struct fingerprint *d)
+{
+	pthread_mutex_lock(&o->mutex);
+	for (size_t i = 0; i < o->count; i++) {
+		struct object *obj = o->sorted[i];
+
+		if (!obj->print.a && !obj->print.b)
+			fingerprint_of(obj);
+		fingerprint_add(d, obj->name, strlen(obj->name) + 1);
+		fingerprint_add(d, &obj->print, sizeof(obj->print));
+	}
+	fingerprint_add_u64(d, o->count);
+	pthread_mutex_unlock(&o->mutex);
 }
 
 int store_mem_on(struct loop *l, struct mem_objects *o, struct store **out)

@@ -263,7 +263,7 @@ static struct rados_image *find_image(struct rados_store *rs, const char *object
 
 static void after_lock(struct rados_op *op)
 {
-	if (!op->status)
+	if (!op->status && !op->r->ask)
 		op->image->locked = true;
 	rados_done(op, op->status);
 }

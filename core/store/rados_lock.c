@@ -179,7 +179,7 @@ struct holder {
 };
 
 /* 1: filled; 0: nobody. */
-static int find_holder(const struct rados_lock *k, struct holder *h)
+static int find_holder(const struct rados_store *rs, const char *image, struct holder *h)
 {
 	size_t client = sizeof(h->client) - 1, cookie = sizeof(h->cookie) - 1,
 	       addr = sizeof(h->addr) - 1, tag = sizeof(h->tag) - 1;
@@ -188,9 +188,9 @@ static int find_holder(const struct rados_lock *k, struct holder *h)
 	ssize_t n;
 
 	memset(h, 0, sizeof(*h));
-	lock_oid(k->image, oid);
-	n = librados.list_lockers(k->rs->lock_io, oid, LOCK_NAME, &exclusive, h->tag, &tag,
-		h->client, &client, h->cookie, &cookie, h->addr, &addr);
+	lock_oid(image, oid);
+	n = librados.list_lockers(rs->lock_io, oid, LOCK_NAME, &exclusive, h->tag, &tag, h->client,
+		&client, h->cookie, &cookie, h->addr, &addr);
 	if (n == -ENOENT)
 		return 0;
 	return n > 0 ? 1 : (int)n;
@@ -234,7 +234,7 @@ static int lock(struct rados_lock *k, bool steal, struct err *e)
 		rc = take(k);
 		if (rc != -EBUSY)
 			return rc;
-		rc = find_holder(k, &h);
+		rc = find_holder(k->rs, k->image, &h);
 		if (rc < 0)
 			return rc;
 		if (rc == 0)
@@ -263,10 +263,26 @@ static struct rados_lock **find(const struct rados_store *rs, const char *image)
 	return p;
 }
 
+static int ask(const struct rados_store *rs, const char *image, struct err *e)
+{
+	const struct rados_lock *ours = *find(rs, image);
+	struct holder h;
+	int rc = find_holder(rs, image, &h);
+
+	if (rc <= 0 || (ours && !strcmp(ours->cookie, h.cookie)))
+		return rc < 0 ? rc : 0;
+	return err_set(e, -EBUSY, "%s", text_of(h.cookie));
+}
+
 void rados_work_lock(struct rados_op *op)
 {
-	struct rados_lock *k = calloc(1, sizeof(*k));
+	struct rados_lock *k;
 
+	if (op->r->ask) {
+		op->status = ask(op->rs, op->r->name, &op->err);
+		return;
+	}
+	k = calloc(1, sizeof(*k));
 	if (!k) {
 		op->status = -ENOMEM;
 		return;
@@ -315,7 +331,8 @@ void rados_work_renew(struct rados_op *op)
 	if (rc == -EBUSY)
 		op->status = err_set(&op->err, -ESTALE, "%s: image '%s' was taken over by %s",
 			op->rs->s.url, k->image,
-			find_holder(k, &h) > 0 ? text_of(h.cookie) : "another client");
+			find_holder(k->rs, k->image, &h) > 0 ? text_of(h.cookie)
+							     : "another client");
 }
 
 /* ---- giving back ---- */

@@ -292,12 +292,30 @@ static int check(struct s3_desk *d, const struct s3_lock *k, struct err *e)
 	return rc;
 }
 
+static int ask(struct s3_desk *d, const struct store_req *r)
+{
+	const struct s3_lock *ours = *find(d, r->name);
+	char tag[STORE_TAG_MAX] = "";
+	struct holder h;
+	int64_t age_s;
+	int rc = read_lock(d, r->name, &h, tag, &age_s, r->err);
+
+	if (rc < 0)
+		return rc == -ENOENT ? 0 : rc;
+	if (strcmp(h.state, "held") || (ours && !strcmp(ours->id, h.id)))
+		return 0;
+	return err_set(r->err, -EBUSY, "%s", h.text);
+}
+
 int s3_lock(struct s3_desk *d, const struct store_req *r)
 {
-	struct s3_lock **old = find(d, r->name), *k = new_lock(r);
+	struct s3_lock **old = find(d, r->name), *k;
 	char victim[33] = "";
 	int rc = 1;
 
+	if (r->ask)
+		return ask(d, r);
+	k = new_lock(r);
 	if (!k)
 		return -ENOMEM;
 	for (unsigned tries = 0; rc == 1 && tries < TRIES_MAX && !d->once; tries++) {

@@ -403,6 +403,7 @@ void store_req_down(struct store_req *inner, const struct store_req *outer)
 		.len_bytes = outer->len_bytes,
 		.pace = outer->pace,
 		.steal = outer->steal,
+		.ask = outer->ask,
 		.err = outer->err,
 	};
 	memcpy(inner->tag, outer->tag, sizeof(inner->tag));

@@ -24,7 +24,9 @@
  *                 text about the holder; -EBUSY with the present holder's text in err.  A dead
  *                 holder's lock is free (file: kernel lock).  steal: take it from a holder that is
  *                 there; its SWAPs of that image then fail with -ESTALE as far as the store can see
- *                 to it (I11 does not rest on that: the thief changes the superblock, too)
+ *                 to it (I11 does not rest on that: the thief changes the superblock, too).
+ *                 ask: take nothing; -EBUSY with the text of another holder, and no more, in err; 0
+ *                 when there is none
  *   STORE_UNLOCK  give it back; without effect when it was stolen
  *
  * A failed GET or SWAP leaves `tag` as it was.
@@ -35,6 +37,7 @@
 #define LSVD_STORE_STORE_H
 
 #include "sys/config.h"
+#include "sys/fingerprint.h"
 #include "sys/loop.h"
 
 #include <sys/uio.h>
@@ -61,7 +64,7 @@ struct store_req {
 	int iovcnt;
 	uint64_t off_bytes, len_bytes;	/* PUT, SWAP: len = sum of iov */
 	struct store_pace *pace;	/* PUT, GET; may be NULL */
-	bool steal;			/* LOCK */
+	bool steal, ask;		/* LOCK */
 	void (*done)(struct store_req *r, int64_t status);
 	int (*item)(struct store_req *r, const char *name, uint64_t size_bytes);	/* LIST */
 	struct err *err;		/* may be NULL; filled on failure */
@@ -150,6 +153,11 @@ struct fault_rules *store_fault_rules(struct store *fault);	/* change them at ru
 struct mem_objects;
 int mem_objects_new(struct mem_objects **out) MUST_CHECK;
 void mem_objects_free(struct mem_objects *o);
+/* A copy, without the locks.  It shares the objects that are there now: the original must outlive
+ * it, and must not change meanwhile. */
+int mem_objects_copy(struct mem_objects *o, struct mem_objects **out) MUST_CHECK;
+/* Adds names and bytes. */
+void mem_objects_fingerprint(struct mem_objects *o, struct fingerprint *d);
 int store_mem_on(struct loop *l, struct mem_objects *o, struct store **out) MUST_CHECK;
 
 #endif

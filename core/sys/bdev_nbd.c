@@ -12,6 +12,9 @@
  * flight fails and the device is down, until bdev_revive() connects anew.  Nothing is sent again by
  * itself: the server may be another one, or one that forgot.  Closing waits for the polls.
  *
+ * TLS is libnbd's, and what it should use is in the URL (libnbd's nbd_connect_uri(3)); only that
+ * there is something to tell the right server by is seen to here.
+ *
  * NBD has no lock: two hosts may have one export open.  Who reads what is on it (the pool's
  * generations) finds out afterwards, not before.
  */
@@ -30,6 +33,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum { SECTOR = 512, PIECE_MAX = 32 << 20 };
 
@@ -454,6 +458,83 @@ static void nbd_close_dev(struct bdev *d)
 static const struct bdev_ops nbd_ops = {
 	.submit = nbd_submit, .close = nbd_close_dev, .abort = nbd_abort, .revive = nbd_revive};
 
+/* ---- TLS ---- */
+
+static int hex(char c)
+{
+	const char *digits = "0123456789abcdef", *at = c ? strchr(digits, c | 32) : NULL;
+
+	return at ? (int)(at - digits) : -1;
+}
+
+/* The value that the URL's query has for `name`, decoded; false: none, or none that fits. */
+static bool parameter(const char *url, const char *name, char *out, size_t room)
+{
+	const char *p = strchr(url, '?');
+	size_t n = strlen(name), len = 0;
+
+	while (p && (strncmp(p + 1, name, n) || p[1 + n] != '='))
+		p = strchr(p + 1, '&');
+	if (!p)
+		return false;
+	for (p += n + 2; *p && *p != '&' && len + 1 < room; len++) {
+		bool coded = *p == '%' && hex(p[1]) >= 0 && hex(p[2]) >= 0;
+
+		out[len] = coded ? (char)(hex(p[1]) << 4 | hex(p[2])) : *p;
+		p += coded ? 3 : 1;
+	}
+	out[len] = 0;
+	return !*p || *p == '&';
+}
+
+/* Where libnbd looks when the URL does not say it. */
+static const char *default_certificates(unsigned i, char *out, size_t room)
+{
+	static const char *const under_home[] = {".pki/libnbd", ".config/pki/libnbd"};
+	const char *home = getenv("HOME");
+
+	if (geteuid() == 0)
+		return i == 0 ? "/etc/pki/libnbd" : NULL;
+	if (!home || i >= 2)
+		return NULL;
+	snprintf(out, room, "%s/%s", home, under_home[i]);
+	return out;
+}
+
+static bool has_authority(const char *dir)
+{
+	char path[4200];
+
+	snprintf(path, sizeof(path), "%s/ca-cert.pem", dir);
+	return access(path, R_OK) == 0;
+}
+
+/* Without an authority's certificate where it looks for one, libnbd (to 1.20.1) takes any server
+ * for the right one, and says nothing: so a mistyped directory would be no protection at all. */
+static int check_trust(const char *url, struct err *e)
+{
+	char text[4096];
+	const char *dir;
+
+	if (strncmp(url, "nbds:", 5) || parameter(url, "tls-psk-file", text, sizeof(text)) ||
+		(parameter(url, "tls-verify-peer", text, sizeof(text)) && !strcmp(text, "false")))
+		return 0;
+	if (parameter(url, "tls-certificates", text, sizeof(text))) {
+		if (has_authority(text))
+			return 0;
+		return err_set(e, -ENOENT,
+			"'%s': there is no ca-cert.pem in %s to tell the right server by", url,
+			text);
+	}
+	for (unsigned i = 0; (dir = default_certificates(i, text, sizeof(text))); i++)
+		if (has_authority(dir))
+			return 0;
+	return err_set(e, -EINVAL,
+		"'%s': nothing to tell the right server by; add ?tls-certificates=DIR, with its "
+		"authority's certificate in DIR/ca-cert.pem, or ?tls-psk-file=FILE, with a key",
+		url);
+}
+
 int bdev_nbd_open(const struct bdev_open_args *a, struct bdev **out, bool *created, struct err *e)
 {
 	struct nbd_dev *n;
@@ -461,6 +542,9 @@ int bdev_nbd_open(const struct bdev_open_args *a, struct bdev **out, bool *creat
 
 	if (loop_is_sim(a->loop))
 		return err_set(e, -EINVAL, "'%s' needs a real loop, this one is simulated", a->url);
+	rc = check_trust(a->url, e);
+	if (rc < 0)
+		return rc;
 	rc = dynlib_load("libnbd.so.0", "libnbd0", symbols, e);
 	if (rc < 0)
 		return err_wrap(e, rc == -ENOENT ? -ELIBACC : rc, "'%s'", a->url);

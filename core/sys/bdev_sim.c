@@ -28,7 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE_BYTES = 16384, SECTOR = 512, SIM_SECTOR = 512, CACHE_BYTES = 64 << 20 };
+enum { PAGE_BYTES = 16384, SECTOR = 512, SIM_SECTOR = 512, CACHE_BYTES = 64 << 20, IN_FLIGHT_MAX = 256 };
 
 /* A completed write (or discard) that is not durable. */
 struct undo {
@@ -39,10 +39,16 @@ struct undo {
 	uint8_t old[];
 };
 
+struct page {
+	uint8_t *bytes;	      /* NULL: zeroes */
+	bool borrowed;	      /* from the disk that this one was copied from */
+	struct fingerprint print; /* once asked for */
+};
+
 struct sim_disk {
-	uint64_t size_bytes;
+	uint64_t size_bytes, changes;
 	struct sim_disk_model model;
-	uint8_t **pages; /* NULL: zeroes */
+	struct page *pages;
 	struct undo *oldest, *newest;
 	uint64_t cached_bytes, last_seq;
 	struct sim_dev *on; /* the power-on, or NULL */
@@ -72,11 +78,20 @@ static void *must(void *p)
 
 static uint8_t *page_for_write(struct sim_disk *d, uint64_t at)
 {
-	uint8_t **p = &d->pages[at / PAGE_BYTES];
+	struct page *p = &d->pages[at / PAGE_BYTES];
 
-	if (!*p)
-		*p = must(calloc(1, PAGE_BYTES));
-	return *p + at % PAGE_BYTES;
+	if (!p->bytes)
+		p->bytes = must(calloc(1, PAGE_BYTES));
+	if (p->borrowed)
+		p->bytes = memcpy(must(malloc(PAGE_BYTES)), p->bytes, PAGE_BYTES);
+	p->borrowed = false;
+	p->print = (struct fingerprint){0};
+	return p->bytes + at % PAGE_BYTES;
+}
+
+static uint64_t pages_of(uint64_t size_bytes)
+{
+	return (size_bytes + PAGE_BYTES - 1) / PAGE_BYTES;
 }
 
 static uint64_t in_page(uint64_t at, uint64_t len)
@@ -97,7 +112,7 @@ static void put(struct sim_disk *d, uint64_t at, const uint8_t *buf, uint64_t le
 static void get(const struct sim_disk *d, uint64_t at, uint8_t *buf, uint64_t len)
 {
 	for (uint64_t n; len; at += n, buf += n, len -= n) {
-		const uint8_t *page = d->pages[at / PAGE_BYTES];
+		const uint8_t *page = d->pages[at / PAGE_BYTES].bytes;
 
 		n = in_page(at, len);
 		if (page)
@@ -182,6 +197,11 @@ static void retire(struct sim_disk *d, uint64_t last, bool failed)
 		drop_oldest(d);
 }
 
+static uint8_t bit_of(uint64_t sector)
+{
+	return (uint8_t)(1u << sector % 8);
+}
+
 /* One write is undone sector by sector, where no newer write has been kept. */
 static void undo_some(struct sim_disk *d, const struct undo *u, uint8_t *decided, uint64_t *rand)
 {
@@ -191,12 +211,11 @@ static void undo_some(struct sim_disk *d, const struct undo *u, uint8_t *decided
 		fate.kind = u->durable ? ALL : NOTHING;
 	for (uint64_t off = 0; off < u->len_bytes; off += SECTOR) {
 		uint64_t sector = (u->offset_bytes + off) / SECTOR;
-		uint8_t bit = (uint8_t)(1u << sector % 8);
 
-		if (decided[sector / 8] & bit)
+		if (decided[sector / 8] & bit_of(sector))
 			continue;
 		if (lands(&fate, off / SECTOR, rand))
-			decided[sector / 8] |= bit;
+			decided[sector / 8] |= bit_of(sector);
 		else
 			put(d, u->offset_bytes + off, u->old + off, SECTOR);
 	}
@@ -262,6 +281,7 @@ static void write_some(struct sim_disk *d, const struct bdev_req *r, uint64_t *r
 
 static void perform(struct sim_disk *d, struct bdev_req *r, bool fails, uint64_t *rand)
 {
+	d->changes += r->op != BDEV_READ;
 	switch (r->op) {
 	case BDEV_READ:
 		if (!fails)
@@ -369,6 +389,7 @@ static void sim_submit(struct bdev *d, struct bdev_req *r)
 		r->moved_bytes = crc_of(r);
 	else if (r->op == BDEV_FLUSH)
 		r->moved_bytes = s->disk->last_seq;
+	s->disk->changes += r->op != BDEV_READ;
 	r->next = NULL;
 	*s->waiting_end = r;
 	s->waiting_end = &r->next;
@@ -441,7 +462,7 @@ int sim_disk_new(uint64_t size_bytes, const struct sim_disk_model *m, struct sim
 		return -ENOMEM;
 	d->size_bytes = size_bytes;
 	d->model = *m;
-	d->pages = calloc((size_bytes + PAGE_BYTES - 1) / PAGE_BYTES, sizeof(*d->pages));
+	d->pages = calloc(pages_of(size_bytes), sizeof(*d->pages));
 	if (!d->pages) {
 		free(d);
 		return -ENOMEM;
@@ -457,8 +478,9 @@ void sim_disk_free(struct sim_disk *d)
 	assert(!d->on);
 	while (d->oldest)
 		drop_oldest(d);
-	for (uint64_t i = 0; i < (d->size_bytes + PAGE_BYTES - 1) / PAGE_BYTES; i++)
-		free(d->pages[i]);
+	for (uint64_t i = 0; i < pages_of(d->size_bytes); i++)
+		if (!d->pages[i].borrowed)
+			free(d->pages[i].bytes);
 	free(d->pages);
 	free(d);
 }
@@ -522,46 +544,112 @@ bool sim_disk_doubtful(const struct sim_disk *d)
 	return false;
 }
 
-static void keep_some(struct sim_disk *d, uint64_t kept, unsigned n)
-{
-	uint8_t *decided = must(calloc(d->size_bytes / SECTOR / 8 + 1, 1));
-	uint64_t rand = 1;
+/* ---- what a crash would leave ---- */
 
-	for (struct undo *u = d->newest; u; u = u->older) {
-		n--;
-		/* undo_some() draws no lot for what is durable, or doomed. */
-		u->durable = kept >> (n < 63 ? n : 63) & 1;
-		u->doomed = !u->durable;
-		undo_some(d, u, decided, &rand);
-	}
-	while (d->oldest)
-		drop_oldest(d);
-	free(decided);
-}
-
-unsigned sim_disk_crash_kept(struct sim_disk *d, uint64_t kept)
+static unsigned in_flight(const struct sim_disk *d, struct bdev_req **r, unsigned most)
 {
-	static const struct fate all = {.kind = ALL};
-	uint64_t rand = 1;
+	struct bdev_req *const from[] = {
+		d->on ? d->on->active : NULL, d->on ? d->on->waiting : NULL};
 	unsigned n = 0;
 
-	if (d->on) {
-		struct sim_dev *s = d->on;
-
-		for (struct bdev_req *r = s->active; r; r = r->next) {
-			loop_timer_cancel(s->d.loop, &r->timer);
-			if (r->op == BDEV_WRITE || r->op == BDEV_DISCARD)
-				write_from(d, r, all, &rand);
-		}
-		for (struct bdev_req *r = s->waiting; r; r = r->next)
-			if (r->op == BDEV_WRITE || r->op == BDEV_DISCARD)
-				write_from(d, r, all, &rand);
-		power_off(s);
-	}
-	for (struct undo *u = d->oldest; u; u = u->newer)
-		n++;
-	keep_some(d, kept, n);
+	for (unsigned i = 0; i < 2; i++)
+		for (struct bdev_req *q = from[i]; q; q = q->next)
+			if (q->op == BDEV_WRITE || q->op == BDEV_DISCARD) {
+				assert(!most || n < most);
+				if (most)
+					r[n] = q;
+				n++;
+			}
 	return n;
+}
+
+unsigned sim_disk_undecided(const struct sim_disk *d)
+{
+	unsigned n = in_flight(d, NULL, 0);
+
+	for (const struct undo *u = d->oldest; u; u = u->newer)
+		n++;
+	return n;
+}
+
+static void decide(struct sim_disk *d, const struct undo *u, bool keep, uint8_t *decided)
+{
+	for (uint64_t off = 0; off < u->len_bytes; off += SECTOR) {
+		uint64_t sector = (u->offset_bytes + off) / SECTOR;
+
+		if (decided[sector / 8] & bit_of(sector))
+			continue;
+		if (keep)
+			decided[sector / 8] |= bit_of(sector);
+		else
+			put(d, u->offset_bytes + off, u->old + off, SECTOR);
+	}
+}
+
+/* From `newest`, which is number n - 1, to the oldest. */
+static void keep_some(
+	struct sim_disk *d, const struct undo *newest, uint64_t kept, unsigned n, uint8_t *decided)
+{
+	for (const struct undo *u = newest; u; u = u->older) {
+		bool keep = kept >> (--n < 63 ? n : 63) & 1;
+
+		decide(d, u, u->durable || (keep && !u->doomed), decided);
+	}
+}
+
+static int copy(const struct sim_disk *d, struct sim_disk **out)
+{
+	int rc = sim_disk_new(d->size_bytes, &d->model, out);
+
+	if (rc < 0)
+		return rc;
+	memcpy((*out)->pages, d->pages, pages_of(d->size_bytes) * sizeof(*d->pages));
+	for (uint64_t i = 0; i < pages_of(d->size_bytes); i++)
+		(*out)->pages[i].borrowed = d->pages[i].bytes != NULL;
+	return 0;
+}
+
+int sim_disk_after_crash(const struct sim_disk *d, uint64_t kept, struct sim_disk **out)
+{
+	static const struct fate all = {.kind = ALL};
+	struct bdev_req *r[IN_FLIGHT_MAX];
+	unsigned n = in_flight(d, r, IN_FLIGHT_MAX), total = sim_disk_undecided(d);
+	uint64_t rand = 1;
+	struct sim_disk *c;
+	uint8_t *decided;
+	int rc = copy(d, &c);
+
+	if (rc < 0)
+		return rc;
+	decided = must(calloc(d->size_bytes / SECTOR / 8 + 1, 1));
+	for (unsigned i = 0; i < n; i++)
+		write_from(c, r[i], all, &rand);
+	keep_some(c, c->newest, kept, total, decided);
+	keep_some(c, d->newest, kept, total - n, decided);
+	while (c->oldest)
+		drop_oldest(c);
+	free(decided);
+	*out = c;
+	return 0;
+}
+
+uint64_t sim_disk_changes(const struct sim_disk *d)
+{
+	return d->changes;
+}
+
+void sim_disk_fingerprint(struct sim_disk *d, struct fingerprint *sum)
+{
+	for (uint64_t i = 0; i < pages_of(d->size_bytes); i++) {
+		struct page *p = &d->pages[i];
+
+		if (!p->bytes)
+			continue;
+		if (!p->print.a && !p->print.b)
+			fingerprint_add(&p->print, p->bytes, PAGE_BYTES);
+		fingerprint_add_u64(sum, i);
+		fingerprint_add(sum, &p->print, sizeof(p->print));
+	}
 }
 
 void sim_disk_rot(struct sim_disk *d, uint64_t offset_bytes, unsigned bit)

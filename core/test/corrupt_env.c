@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -46,18 +47,34 @@ static uint32_t stamp_of(const void *sector, uint32_t lba)
 
 /* ---- a device over bytes of ours ---- */
 
+enum { NOTED = 16384, NOTES = CV_POOL / NOTED };
+
+/* A copy of a leg, and what of it may not be as the original is. */
+struct leg {
+	uint8_t *bytes;
+	bool touched[NOTES];
+};
+
 struct bytes_dev {
 	struct bdev d;
-	uint8_t *bytes;
+	struct leg *leg;
 	struct loop_task task;
 	struct bdev_req *done, **end;
 };
 
+static void touch(struct leg *l, uint64_t at, uint64_t len)
+{
+	for (uint64_t i = at / NOTED; i < (at + len + NOTED - 1) / NOTED; i++)
+		l->touched[i] = true;
+}
+
 static void dev_submit(struct bdev *d, struct bdev_req *r)
 {
 	struct bytes_dev *m = container_of(d, struct bytes_dev, d);
-	uint8_t *at = m->bytes + r->offset_bytes;
+	uint8_t *at = m->leg->bytes + r->offset_bytes;
 
+	if (r->op == BDEV_WRITE)
+		touch(m->leg, r->offset_bytes, r->len_bytes);
 	for (int i = 0; r->op <= BDEV_WRITE && i < r->iovcnt; at += r->iov[i++].iov_len)
 		if (r->op == BDEV_WRITE)
 			memcpy(at, r->iov[i].iov_base, r->iov[i].iov_len);
@@ -89,7 +106,7 @@ static void dev_close(struct bdev *d)
 
 static const struct bdev_ops dev_ops = {.submit = dev_submit, .close = dev_close};
 
-static struct bdev *dev_new(struct loop *l, uint8_t *bytes)
+static struct bdev *dev_new(struct loop *l, struct leg *leg)
 {
 	struct bytes_dev *m = calloc(1, sizeof(*m));
 
@@ -99,7 +116,7 @@ static struct bdev *dev_new(struct loop *l, uint8_t *bytes)
 		.size_bytes = CV_POOL,
 		.sector_bytes = 512,
 		.url = "bytes:"};
-	m->bytes = bytes;
+	m->leg = leg;
 	m->task.run = dev_finish;
 	m->end = &m->done;
 	return &m->d;
@@ -249,13 +266,13 @@ static void machine_init(struct machine *m)
 	loop_sim_stop_at(m->loop, 3000000);
 }
 
-static int machine_open(struct machine *m, uint8_t *const *pool, unsigned legs)
+static int machine_open(struct machine *m, struct leg *leg, unsigned legs)
 {
 	struct lsvd_config *cfg = config();
 	int rc;
 
 	for (unsigned i = 0; i < legs; i++)
-		m->leg[i] = dev_new(m->loop, pool[i]);
+		m->leg[i] = dev_new(m->loop, &leg[i]);
 	rc = ctx_open_on(m->loop, cfg, m->leg, legs, &m->ctx, &m->e);
 	lsvd_config_free(cfg);
 	return rc;
@@ -452,12 +469,13 @@ static void note_uuid(struct victim *v, struct machine *m)
 	free(sb);
 }
 
-static void render(struct victim *v)
+static uint8_t *render(const uint32_t *stamps)
 {
-	v->image = malloc(CV_SECTORS * 512);
+	uint64_t *image = malloc(CV_SECTORS * 512);
+
 	for (uint32_t i = 0; i < CV_SECTORS; i++)
-		fill_sector(
-			(uint64_t *)(void *)v->image + (size_t)i * 64, i, v->state[v->writes][i]);
+		fill_sector(image + (size_t)i * 64, i, stamps[i]);
+	return (uint8_t *)image;
 }
 
 static void read_stored(struct victim *v)
@@ -491,13 +509,17 @@ struct victim *victim_new(bool clean, unsigned legs, uint64_t seed)
 {
 	struct victim *v = calloc(1, sizeof(*v));
 	struct life f = {.v = v};
-	uint8_t *work[2];
+	struct leg work[2] = {0};
 
+	/* Trials come and go with all their memory: none of it goes back to the system. */
+	mallopt(M_MMAP_MAX, 0);
+	mallopt(M_TRIM_THRESHOLD, 1 << 30);
 	assert_int_equal(mem_objects_new(&v->objects), 0);
 	v->state[0] = calloc(CV_SECTORS, sizeof(uint32_t));
+	v->leg = calloc(2, sizeof(*v->leg));
 	for (unsigned i = 0; i < legs; i++) {
 		v->pool[i] = malloc(CV_POOL);
-		work[i] = calloc(1, CV_POOL);
+		work[i].bytes = calloc(1, CV_POOL);
 	}
 	machine_init(&f.m);
 	assert_int_equal(store_mem_on(f.m.loop, v->objects, &f.m.store), 0);
@@ -519,14 +541,15 @@ struct victim *victim_new(bool clean, unsigned legs, uint64_t seed)
 		f.m.ctx = NULL;
 	}
 	for (unsigned i = 0; i < legs; i++)
-		memcpy(v->pool[i], work[i], CV_POOL);
+		memcpy(v->pool[i], work[i].bytes, CV_POOL);
 	if (clean)
 		machine_close(&f.m);
 	else
 		machine_dies(&f.m);
 	for (unsigned i = 0; i < legs; i++)
-		free(work[i]);
-	render(v);
+		free(work[i].bytes);
+	v->image = render(v->state[v->writes]);
+	v->kept_image = render(v->state[v->kept]);
 	read_stored(v);
 	for (int s = 0; s < 4; s++)
 		signal((const int[]){SIGSEGV, SIGABRT, SIGBUS, SIGFPE}[s], crashed);
@@ -538,9 +561,13 @@ void victim_free(struct victim *v)
 	mem_objects_free(v->objects);
 	for (uint32_t i = 0; i <= v->writes; i++)
 		free(v->state[i]);
+	free(v->leg[0].bytes);
+	free(v->leg[1].bytes);
+	free(v->leg);
 	free(v->pool[0]);
 	free(v->pool[1]);
 	free(v->image);
+	free(v->kept_image);
 	free(v->stored_image);
 	free(v->names);
 	free(v);
@@ -617,7 +644,7 @@ static void check_kept(const struct victim *v, struct machine *m, bool damaged)
 		read_all(m);
 		for (uint32_t i = 0; i < CV_SECTORS; i++)
 			if (!unreadable[i] &&
-				stamp_of(seen + (size_t)i * 512, i) != v->state[v->kept][i])
+				memcmp(seen + (size_t)i * 512, v->kept_image + (size_t)i * 512, 512))
 				fail_msg("%s: sector %u of the snapshot is wrong", now_doing, i);
 		assert_int_equal(lsvd_image_close(m->img, NULL), 0);
 	} else if (!damaged) {
@@ -636,37 +663,49 @@ static void describe(const struct damage *d, unsigned flags)
 		d->from, flags & TRIAL_READONLY ? ", read-only" : "");
 }
 
-static void damage_pool(uint8_t *const *pool, const struct damage *d)
+static void damage_pool(struct leg *legs, const struct damage *d)
 {
+	struct leg *l = &legs[d->leg];
+
 	if (d->object)
 		return;
+	touch(l, d->at, d->kind == DAMAGE_FLIP ? 1 : 4096);
 	if (d->kind == DAMAGE_FLIP)
-		pool[d->leg][d->at] ^= d->xor ;
+		l->bytes[d->at] ^= d->xor;
 	if (d->kind == DAMAGE_OTHER)
-		memcpy(pool[d->leg] + d->at, pool[d->leg] + d->from, 4096);
+		memcpy(l->bytes + d->at, l->bytes + d->from, 4096);
 	if (d->kind == DAMAGE_GONE)
-		memset(pool[d->leg] + d->at, 0, 4096);
+		memset(l->bytes + d->at, 0, 4096);
+}
+
+/* A leg as the victim left it. */
+static void restore(struct leg *l, const uint8_t *from)
+{
+	if (!l->bytes) {
+		l->bytes = malloc(CV_POOL);
+		touch(l, 0, CV_POOL);
+	}
+	for (uint64_t k = 0; k < NOTES; k++)
+		if (l->touched[k])
+			memcpy(l->bytes + k * NOTED, from + k * NOTED, NOTED);
+	memset(l->touched, 0, sizeof(l->touched));
 }
 
 enum outcome trial(struct victim *v, const struct damage *d, unsigned flags)
 {
-	static uint8_t *pool[2];
 	unsigned legs = flags & TRIAL_READONLY ? 0 : v->pool[1] ? 2 : 1;
 	enum outcome out = REFUSED;
 	struct machine m;
 
 	describe(d, flags);
-	for (unsigned i = 0; i < legs; i++) {
-		if (!pool[i])
-			pool[i] = malloc(CV_POOL);
-		memcpy(pool[i], v->pool[i], CV_POOL);
-	}
+	for (unsigned i = 0; i < legs; i++)
+		restore(&v->leg[i], v->pool[i]);
 	if (legs)
-		damage_pool(pool, d);
+		damage_pool(v->leg, d);
 	machine_init(&m);
 	assert_int_equal(
 		store_overlay_new(m.loop, damager_new(m.below, v->objects, d), &m.store), 0);
-	if (machine_open(&m, pool, legs) == 0 &&
+	if (machine_open(&m, v->leg, legs) == 0 &&
 		ctx_image_open(m.ctx, m.store, "v", legs ? 0 : LSVD_OPEN_READONLY, &m.img, &m.e) ==
 			0) {
 		bool all = read_all(&m);

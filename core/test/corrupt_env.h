@@ -38,6 +38,7 @@ struct cv_segment {
 struct victim {
 	struct mem_objects *objects;
 	uint8_t *pool[2]; /* CV_POOL bytes; [1] NULL with one leg */
+	struct leg *leg;  /* two: what trials work on */
 	uint8_t uuid[16];
 	struct cv_segment segment[CV_POOL / CV_SEGMENT];
 	uint64_t first_bytes; /* of segment 0 */
@@ -47,6 +48,7 @@ struct victim {
 	uint32_t writes, flushed;
 	uint32_t kept;	       /* by the snapshot "v@kept" */
 	uint8_t *image;	       /* its bytes, undamaged */
+	uint8_t *kept_image;   /* the snapshot's */
 	uint8_t *stored_image; /* as it is in its store, without the journal */
 	char *names;	       /* of its objects: "NAME:SIZE " each */
 };

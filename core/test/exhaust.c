@@ -2,14 +2,20 @@
 #include "test/exhaust.h"
 
 #include "image/image_impl.h"
+#include "test/sim_copy.h"
 #include "test/sim_snap.h"
 #include "test/sim_vol.h"
 
+#include <assert.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
-enum { SIZE = 2304, LENGTH_MAX = 3, AFTER_EVENTS = 24, MASKS_MAX = 8 };
+enum { SIZE = 2304, LENGTH_MAX = 3, MASKS_MAX = 64 };
+
+static const uint64_t AFTER_NS = 20ull * 1000000000;
 
 enum op {
 	WRITE_512,
@@ -34,16 +40,13 @@ struct script {
 	unsigned n;
 };
 
-/* Where a run ends. */
-struct cut {
-	uint64_t event;	 /* after the beginning; 0: not cut */
-	uint64_t kept;	 /* of the undecided writes */
-	uint64_t again;	 /* event of the opening; 0: not cut */
-	uint64_t kept_2; /* of the undecided writes then */
-};
-
-static struct world world;
+/* The script's world; one that a cut of it leaves; one that a cut of its opening leaves. */
+static struct world worlds[WORKLOAD_LEVELS];
 static struct plan_trail trail;
+static struct fingerprint moment[WORKLOAD_LEVELS]; /* at the last event */
+static uint64_t event[WORKLOAD_LEVELS];	      /* since the cuts began */
+static struct exhaust_how how;
+static char where[200];
 
 /* ---- scripts ---- */
 
@@ -144,71 +147,68 @@ static void run_op(struct vol *v, enum op op)
 	}
 }
 
-/* ---- one run ---- */
+/* ---- what was seen ---- */
 
-static void begin(uint64_t number)
+enum { SEEN_BITS = 24 };
+
+struct seen {
+	_Atomic uint64_t a, b;
+};
+
+static struct all {
+	struct {
+		_Atomic uint64_t scripts, cuts, states, distinct, openings, cuts_again,
+			states_again, distinct_again;
+	} n;
+	struct seen seen[1 << SEEN_BITS];
+} *all;
+
+void exhaust_begin(void)
 {
-	struct world *w = &world;
-	/* Few configurations, so that what differs is the script and the cut. */
-	struct plan p = {.seed = 40 + number % 4, .without = ~0u};
-
-	workload_forget();
-	world_init(w, &p);
-	w->trail = &trail;
-	w->scale = TINY;
-	w->fixed_size = SIZE;
-	world_calm(w);
-	world_at(w, 0, 0);
-	world_boot(w);
-	w->vol[0].w = w;
-	snprintf(w->vol[0].name, sizeof(w->vol[0].name), "v0");
-	vol_create(&w->vol[0], false);
-	world_shutdown(w);
+	all = mmap(NULL, sizeof(*all), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert(all != MAP_FAILED);
 }
 
-static void power_on(struct world *w, unsigned life)
+struct exhaust_sum exhaust_end(void)
 {
-	char why[LSVD_ERR_MAX];
+	struct exhaust_sum sum = {.scripts = all->n.scripts,
+		.cuts = all->n.cuts,
+		.states = all->n.states,
+		.distinct = all->n.distinct,
+		.openings = all->n.openings,
+		.cuts_again = all->n.cuts_again,
+		.states_again = all->n.states_again,
+		.distinct_again = all->n.distinct_again};
 
-	world_at(w, life, 0);
-	world_boot(w);
-	for (unsigned i = 0; i < w->nvols; i++)
-		if (i)
-			vol_resolve(&w->vol[i]);
-	if (world_open_pool(w, why) < 0)
-		world_fail(w, "open pool: %s", why);
+	munmap(all, sizeof(*all));
+	all = NULL;
+	return sum;
 }
 
-/* Data that is there before the script begins. */
-static void prepare(struct vol *v)
+/* Any process may have seen it. */
+static bool seen_before(struct fingerprint d)
 {
-	workload_one(v, LSVD_WRITE, 8, 64, 0);
-	check(v->w, "drain", lsvd_image_drain(v->img));
-	workload_one(v, LSVD_WRITE, 20, 8, 0);
-	workload_one(v, LSVD_FLUSH, 0, 0, 0);
+	uint64_t at = d.a, tries = 0;
+
+	d.a += !d.a;
+	d.b += !d.b;
+	for (;; at++) {
+		struct seen *s = &all->seen[at & ((1 << SEEN_BITS) - 1)];
+		uint64_t a = 0, b;
+
+		assert(tries++ < 1000);
+		if (atomic_compare_exchange_strong(&s->a, &a, d.a)) {
+			s->b = d.b;
+			return false;
+		}
+		while (!(b = s->b))
+			;
+		if (a == d.a && b == d.b)
+			return true;
+	}
 }
 
-/* The first life; how many events the script had.  Cut: comes back by longjmp. */
-static uint64_t first_life(struct world *w, const struct script *s, const struct cut *c)
-{
-	struct vol *v = &w->vol[0];
-	uint64_t from;
-
-	power_on(w, 1);
-	vol_open(v);
-	prepare(v);
-	from = loop_sim_events(w->loop);
-	w->kept = c->kept;
-	w->choose_kept = true;
-	if (c->event)
-		world_arm(w, c->event, false);
-	for (unsigned i = 0; i < s->n; i++)
-		run_op(v, s->op[i]);
-	for (uint64_t end = loop_sim_events(w->loop) + AFTER_EVENTS;
-		loop_sim_events(w->loop) < end && !loop_sim_idle(w->loop);)
-		loop_poll(w->loop, LOOP_FOREVER);
-	return loop_sim_events(w->loop) - from;
-}
+/* ---- one state ---- */
 
 static void use(struct world *w)
 {
@@ -227,77 +227,40 @@ static void use(struct world *w)
 	world_shutdown(w);
 }
 
-static void crashed(struct world *w)
+static void cut_here(struct world *w);
+
+static void examine(struct world *w, const struct fingerprint *d)
 {
+	unsigned level = (unsigned)(w - worlds);
+	char why[LSVD_ERR_MAX];
+
+	workload_level(level);
 	workload_forget();
-	world_crashed(w);
-}
-
-/* The whole of it; *events: of the script, or of the opening that was not cut; returns how many
- * writes were undecided at the (last) cut. */
-static unsigned run(uint64_t number, const struct cut *cut, uint64_t *events)
-{
-	struct world *w = &world;
-	static struct cut c;
-	static struct script s;
-	static uint64_t opening;
-	static unsigned undecided;
-
-	c = *cut;
-	s = script_of(number);
-	opening = 0;
-	undecided = 0;
-	begin(number);
-	if (!setjmp(w->crash)) {
-		*events = first_life(w, &s, &c);
-		world_crash(w, false);
-		workload_forget();
-	} else {
-		crashed(w);
+	world_restart(w, d, level);
+	world_boot(w);
+	event[level] = 0;
+	moment[level] = world_moment(w);
+	if (level + 1 < WORKLOAD_LEVELS && d->b % how.nested == 0) {
+		all->n.openings++;
+		world_each_event(w, cut_here);
 	}
-	undecided = w->undecided;
-	w->kept = c.kept_2;
-	if (!setjmp(w->crash)) {
-		/* Two settings of the same jump would mix up which of them comes back. */
-		world_at(w, 2, 0);
-		world_boot(w);
-		if (c.again)
-			world_arm(w, c.again, false);
-		char why[LSVD_ERR_MAX];
-
-		for (unsigned i = 1; i < w->nvols; i++)
-			vol_resolve(&w->vol[i]);
-		if (world_open_pool(w, why) < 0)
-			world_fail(w, "open pool: %s", why);
-		vol_open(&w->vol[0]);
-		opening = loop_sim_events(w->loop);
-		if (c.again)
-			world_crash(w, false);
-	} else {
-		crashed(w);
-	}
-	workload_forget();
-	if (c.again) {
-		w->kept = ~0ull;
-		power_on(w, 3);
-		vol_open(&w->vol[0]);
-	}
-	if (cut->event)
-		*events = opening;
-	world_arm(w, 0, false);
+	for (unsigned i = 1; i < w->nvols; i++)
+		vol_resolve(&w->vol[i]);
+	if (world_open_pool(w, why) < 0)
+		world_fail(w, "open pool: %s", why);
+	vol_open(&w->vol[0]);
+	world_each_event(w, NULL);
 	use(w);
-	world_fini(w);
-	return undecided;
+	workload_level(level - 1);
 }
-
-/* ---- all of them ---- */
 
 /* Which of n undecided writes to keep. */
 static unsigned choices(unsigned n, uint64_t kept[MASKS_MAX])
 {
 	unsigned k = 0;
 
-	if (n <= EXHAUST_BITS) {
+	assert(1u << how.bits <= MASKS_MAX);
+	if (n <= how.bits) {
 		for (uint64_t m = 0; m < 1ull << n; m++)
 			kept[k++] = m;
 		return k;
@@ -305,45 +268,148 @@ static unsigned choices(unsigned n, uint64_t kept[MASKS_MAX])
 	kept[k++] = 0;
 	kept[k++] = ~0ull;
 	/* Of the newest few, each alone, and all but each. */
-	for (unsigned i = n < 63 ? n : 63; i-- > 0 && k + 2 <= MASKS_MAX;) {
+	for (unsigned i = n < 63 ? n : 63; i-- > 0 && k + 2 <= 1u << how.bits;) {
 		kept[k++] = 1ull << i;
 		kept[k++] = ~(1ull << i);
 	}
 	return k;
 }
 
-static uint64_t run_nested(uint64_t number, struct cut c, uint64_t opening)
+static void cut_and_keep(struct world *w, uint64_t kept)
 {
-	uint64_t n = 0, events;
+	struct world *after = w + 1;
+	struct fingerprint d;
+	size_t n = strlen(where);
 
-	for (c.again = 1; c.again <= opening; c.again++) {
-		c.kept_2 = 0;
-		run(number, &c, &events);
-		c.kept_2 = ~0ull;
-		run(number, &c, &events);
-		n += 2;
+	world_after_crash(w, kept, after);
+	d = world_fingerprint(after);
+	if (!seen_before(d)) {
+		if (w == worlds)
+			all->n.distinct++;
+		else
+			all->n.distinct_again++;
+		snprintf(where + n, sizeof(where) - n, ", cut at event %" PRIu64 " with %#" PRIx64,
+			event[w - worlds], kept);
+		after->where = where;
+		examine(after, &d);
+		where[n] = 0;
 	}
-	return n;
+	world_drop(after);
 }
 
-uint64_t exhaust_run(uint64_t number, unsigned nested)
+/* After every event. */
+static void cut_here(struct world *w)
 {
-	uint64_t kept[MASKS_MAX], events, opening, states = 0;
-	struct cut c = {.kept = ~0ull};
+	unsigned level = (unsigned)(w - worlds), n;
+	struct fingerprint now = world_moment(w);
+	uint64_t kept[MASKS_MAX];
 
-	run(number, &c, &events);
-	for (uint64_t at = 1; at <= events; at++) {
-		unsigned n;
-
-		c = (struct cut){.event = at, .kept = ~0ull};
-		n = choices(run(number, &c, &opening), kept);
-		for (unsigned i = 0; i < n; i++) {
-			c.kept = kept[i];
-			run(number, &c, &opening);
-			states++;
-			if ((number * 7919 + at * 31 + i) % nested == 0)
-				states += run_nested(number, c, opening);
-		}
+	n = choices(sim_disk_undecided(w->disk[0]), kept);
+	if (how.uncut)
+		return;
+	event[level]++;
+	if (w == worlds) {
+		all->n.cuts++;
+		all->n.states += n;
+	} else {
+		all->n.cuts_again++;
+		all->n.states_again += n;
 	}
-	return states;
+	/* The states are those of the event before. */
+	if (!memcmp(&now, &moment[level], sizeof(now)) && event[level] > 1)
+		return;
+	moment[level] = now;
+	sim_disk_fingerprint(w->disk[0], &(struct fingerprint){0});
+	for (unsigned i = 0; i < n; i++)
+		cut_and_keep(w, kept[i]);
+}
+
+/* ---- a script ---- */
+
+static void begin(uint64_t number)
+{
+	struct world *w = &worlds[0];
+	/* Few configurations, so that what differs is the script and the cut. */
+	struct plan p = {.seed = 40 + how.config, .without = ~0u};
+	char name[64];
+
+	exhaust_name(number, name);
+	snprintf(where, sizeof(where), "script %" PRIu64 " (%s), config %u", number, name, how.config);
+	workload_level(0);
+	workload_forget();
+	world_init(w, &p);
+	w->where = where;
+	w->trail = &trail;
+	w->scale = TINY;
+	w->fixed_size = SIZE;
+	world_calm(w);
+	world_at(w, 0, 0);
+	world_boot(w);
+	w->vol[0].w = w;
+	snprintf(w->vol[0].name, sizeof(w->vol[0].name), "v0");
+	vol_create(&w->vol[0], false);
+	world_shutdown(w);
+}
+
+static void power_on(struct world *w)
+{
+	char why[LSVD_ERR_MAX];
+
+	world_at(w, 1, 0);
+	world_boot(w);
+	if (world_open_pool(w, why) < 0)
+		world_fail(w, "open pool: %s", why);
+	vol_open(&w->vol[0]);
+}
+
+/* Data that is there before the script begins. */
+static void prepare(struct vol *v)
+{
+	workload_one(v, LSVD_WRITE, 8, 64, 0);
+	check(v->w, "drain", lsvd_image_drain(v->img));
+	workload_one(v, LSVD_WRITE, 20, 8, 0);
+	workload_one(v, LSVD_FLUSH, 0, 0, 0);
+}
+
+/* Until nothing more happens by itself but what happens for ever. */
+static void settle_down(struct world *w)
+{
+	uint64_t until = loop_now(w->loop) + AFTER_NS;
+
+	while (!loop_sim_idle(w->loop) && loop_now(w->loop) < until)
+		loop_poll(w->loop, LOOP_FOREVER);
+}
+
+unsigned exhaust_config(uint64_t number)
+{
+	return script_of(number).op[0] % EXHAUST_CONFIGS;
+}
+
+struct fingerprint exhaust_run(uint64_t number, const struct exhaust_how *h)
+{
+	struct world *w = &worlds[0];
+	struct script s = script_of(number);
+	struct fingerprint end;
+
+	how = *h;
+	begin(number);
+	power_on(w);
+	prepare(&w->vol[0]);
+	for (unsigned i = 0; i < s.n; i++) {
+		/* Cuts of what comes before are those of a shorter script. */
+		if (i == s.n - 1) {
+			event[0] = 0;
+			world_each_event(w, cut_here);
+		}
+		run_op(&w->vol[0], s.op[i]);
+	}
+	settle_down(w);
+	world_each_event(w, NULL);
+	all->n.scripts++;
+	end = world_moment(w);
+	sim_disk_fingerprint(w->disk[0], &end);
+	world_crash(w, false);
+	workload_forget();
+	world_fini(w);
+	return end;
 }

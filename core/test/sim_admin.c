@@ -195,6 +195,9 @@ void admin_step(struct world *w, uint64_t kind)
 		world_leg_sick(w);
 	else if (kind >= 41 && kind < 56 && v && plan_has(p, F_SNAP) && !w->leg_dead)
 		keep(v, kind);
+	else if (kind >= 64 && kind < 68 && v && plan_has(p, F_ROLLBACK) && !w->leg_dead &&
+		 !w->zombie.there)
+		snap_roll_back(v);
 	else if ((p->always >> F_ZOMBIE & 1 || (kind >= 39 && kind < 41)) &&
 		 plan_has(p, F_ZOMBIE) && !w->zombie.there)
 		zombie_rises(w);

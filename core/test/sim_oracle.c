@@ -31,8 +31,30 @@ void oracle_fini(struct oracle *o)
 	free(o->newest);
 	free(o->seen);
 	free(o->now);
+	for (uint32_t i = 1; i <= o->n; i++)
+		free(o->piece[i].back);
 	free(o->piece);
 	free(o->first_piece);
+}
+
+static void *copy_of(const void *from, size_t n, size_t size)
+{
+	void *to = from ? must(malloc(n * size)) : NULL;
+
+	return to ? memcpy(to, from, n * size) : NULL;
+}
+
+void oracle_copy(struct oracle *o, const struct oracle *from)
+{
+	*o = *from;
+	o->base = copy_of(from->base, o->sectors, sizeof(uint32_t));
+	o->newest = copy_of(from->newest, o->sectors, sizeof(uint32_t));
+	o->seen = must(calloc(o->sectors, sizeof(uint32_t)));
+	o->now = must(calloc(o->sectors, sizeof(uint32_t)));
+	o->piece = copy_of(from->piece, o->cap, sizeof(*o->piece));
+	for (uint32_t i = 1; i <= o->n; i++)
+		o->piece[i].back = copy_of(o->piece[i].back, o->sectors, sizeof(uint32_t));
+	o->first_piece = copy_of(from->first_piece, o->stamps_cap, sizeof(uint32_t));
 }
 
 /* ---- sectors ---- */
@@ -47,7 +69,11 @@ static uint32_t base_stamp(const struct oracle *o, uint32_t sector)
 /* What piece i (0: the image as it was made) says of this sector. */
 static uint32_t stamp_of(const struct oracle *o, uint32_t i, uint32_t sector)
 {
-	return i ? o->piece[i].stamp : base_stamp(o, sector);
+	const struct piece *p = &o->piece[i];
+
+	if (i && p->back)
+		return p->back[sector];
+	return i ? p->stamp : base_stamp(o, sector);
 }
 
 /* The number of this image's write; 0: another's. */
@@ -79,19 +105,33 @@ void oracle_fill(const struct oracle *o, void *buf, uint32_t lba, uint32_t len, 
 int64_t oracle_stamp(const struct oracle *o, const void *sector, uint32_t lba)
 {
 	const uint64_t *w = sector;
-	uint64_t k = mix(w[0] ^ o->salt) | 1, bad = 0;
+	uint64_t k, bad = 0;
 
-	if (!w[0]) {
-		for (int i = 1; i < WORDS; i++)
-			bad |= w[i];
-		return bad ? -1 : 0;
-	}
+	if (!w[0])
+		return memcmp(w, w + 1, (WORDS - 1) * sizeof(*w)) ? -1 : 0;
+	k = mix(w[0] ^ o->salt) | 1;
 	for (int i = 1; i < WORDS; i++)
 		bad |= w[i] ^ k * (uint64_t)i;
 	return bad || (uint32_t)w[0] != lba || !(w[0] >> 32) ? -1 : (int64_t)(w[0] >> 32);
 }
 
 /* ---- the log of pieces ---- */
+
+static struct piece *new_piece(struct oracle *o)
+{
+	if (o->n + 1 == o->cap)
+		o->piece = must(realloc(o->piece, (o->cap *= 2) * sizeof(*o->piece)));
+	return &o->piece[++o->n];
+}
+
+uint32_t oracle_roll_back(struct oracle *o, const uint32_t *stamps, uint32_t sectors)
+{
+	struct piece *p = new_piece(o);
+
+	*p = (struct piece){.len = o->sectors, .back = must(calloc(o->sectors, sizeof(uint32_t)))};
+	memcpy(p->back, stamps, sectors * sizeof(*stamps));
+	return o->n;
+}
 
 void oracle_submit(struct oracle *o, uint32_t lba, uint32_t len, bool zero, uint32_t *first,
 	uint32_t *last, uint32_t *stamp)
@@ -110,9 +150,7 @@ void oracle_submit(struct oracle *o, uint32_t lba, uint32_t len, bool zero, uint
 	}
 	for (uint32_t n; len; lba += n, len -= n) {
 		n = len < max ? len : max;
-		if (o->n + 1 == o->cap)
-			o->piece = must(realloc(o->piece, (o->cap *= 2) * sizeof(*o->piece)));
-		o->piece[++o->n] = (struct piece){.lba = lba, .len = n, .stamp = *stamp};
+		*new_piece(o) = (struct piece){.lba = lba, .len = n, .stamp = *stamp};
 	}
 	*last = o->n;
 }
@@ -157,7 +195,7 @@ static uint32_t piece_of(const struct oracle *o, uint32_t stamp, uint32_t sector
 static bool zeroed_after(const struct oracle *o, uint32_t i, uint32_t sector)
 {
 	for (i++; i <= o->n; i++)
-		if (!o->piece[i].stamp && covers(o, i, sector))
+		if (covers(o, i, sector) && !stamp_of(o, i, sector))
 			return true;
 	return false;
 }
@@ -208,6 +246,7 @@ static void forget_after(struct oracle *o, uint32_t n)
 
 		if (number && o->first_piece[number] > n)
 			o->first_piece[number] = 0;
+		free(o->piece[i].back);
 	}
 	o->n = n;
 	memset(o->newest, 0, o->sectors * sizeof(*o->newest));
@@ -266,8 +305,8 @@ static uint32_t nearest(
 
 		for (uint32_t s = p->lba; s < p->lba + p->len; s++) {
 			wrong += o->seen[s] == o->now[s];
-			wrong -= o->seen[s] == p->stamp;
-			o->now[s] = p->stamp;
+			wrong -= o->seen[s] == stamp_of(o, i, s);
+			o->now[s] = stamp_of(o, i, s);
 		}
 		if (wrong <= *least && i >= lo) {
 			*least = wrong;
@@ -277,13 +316,15 @@ static uint32_t nearest(
 	return best;
 }
 
-bool oracle_settle(struct oracle *o, uint32_t sectors)
+bool oracle_settle(struct oracle *o, uint32_t sectors, uint32_t least, uint32_t most)
 {
-	uint32_t lo = o->must == UINT32_MAX ? o->acked : o->must, least,
-		 best = nearest(o, sectors, lo, o->n, &least);
+	uint32_t lo = o->must == UINT32_MAX ? o->acked : o->must, hi = most < o->n ? most : o->n,
+		 wrong = 0, best;
 
-	if (least) {
-		explain(o, sectors, lo, o->n, best, least);
+	lo = least > lo ? least : lo;
+	best = lo <= hi ? nearest(o, sectors, lo, hi, &wrong) : 0;
+	if (lo > hi || wrong) {
+		explain(o, sectors, lo, hi, best, wrong);
 		return false;
 	}
 	forget_after(o, best);

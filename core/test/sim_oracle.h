@@ -29,6 +29,7 @@ enum { ORACLE_PIECE_SECTORS = 256 };
 struct piece {
 	uint32_t lba, len; /* sectors */
 	uint32_t stamp;	   /* 0: reads as zeroes */
+	uint32_t *back;	   /* a roll-back: the stamp of each sector; else NULL */
 	bool acked;
 };
 
@@ -49,11 +50,14 @@ struct oracle {
 };
 
 void oracle_init(struct oracle *o, uint64_t salt, uint32_t tag, uint32_t sectors);
+void oracle_copy(struct oracle *o, const struct oracle *from);
 void oracle_fini(struct oracle *o);
 
 /* A write (zero: discard or zeroes) is about to be submitted; the first and last of its pieces. */
 void oracle_submit(struct oracle *o, uint32_t lba, uint32_t len, bool zero, uint32_t *first,
 	uint32_t *last, uint32_t *stamp);
+/* The whole image is about to become what these stamps say, in one piece; which is returned. */
+uint32_t oracle_roll_back(struct oracle *o, const uint32_t *stamps, uint32_t sectors);
 void oracle_acked(struct oracle *o, uint32_t first, uint32_t last);
 
 /* Fill, and read back: the stamp, 0 for zeroes, -1 for bytes nobody wrote there. */
@@ -69,9 +73,10 @@ bool oracle_check_read(
 enum oracle_loss { LOST_PROCESS, LOST_MACHINE, LOST_POOL };
 void oracle_crashed(struct oracle *o, enum oracle_loss loss);
 
-/* The whole image was read: o->seen[lba] = oracle_stamp().  Find n, forget what was lost.  False
- * and o->why: no n fits. */
-bool oracle_settle(struct oracle *o, uint32_t sectors);
+/* The whole image was read: o->seen[lba] = oracle_stamp().  Find n, which something else says is
+ * from least to most (0 to UINT32_MAX: nothing does), and forget what was lost.  False and o->why:
+ * no n fits. */
+bool oracle_settle(struct oracle *o, uint32_t sectors, uint32_t least, uint32_t most);
 
 /* Something that was cut from the image was read into o->seen (a snapshot): it must be the state
  * after n pieces for an n from lo to hi.  Nothing is forgotten.  False and o->why: no n fits. */

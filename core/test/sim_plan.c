@@ -34,7 +34,8 @@ static const char *const names[FEATURES] = {[F_STORE] = "store",
 	[F_ZOMBIE] = "zombie",
 	[F_SNAP] = "snap",
 	[F_CLONE] = "clone",
-	[F_LEGS] = "legs"};
+	[F_LEGS] = "legs",
+	[F_ROLLBACK] = "rollback"};
 
 bool plan_skips(const struct plan *p, unsigned life, unsigned step)
 {

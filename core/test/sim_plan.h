@@ -47,6 +47,7 @@ enum feature {
 	F_SNAP,	  /* snapshots */
 	F_CLONE,
 	F_LEGS, /* legs fail or lag for a while, and others go on */
+	F_ROLLBACK,
 	FEATURES
 };
 

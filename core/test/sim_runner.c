@@ -55,7 +55,7 @@ static void limit(void)
 	signal(SIGPROF, hangs);
 	setitimer(ITIMER_PROF, &t, NULL);
 	/* Memory comes and goes in large pieces: keep it. */
-	mallopt(M_MMAP_THRESHOLD, 400 << 10);
+	mallopt(M_MMAP_MAX, 0);
 	mallopt(M_TRIM_THRESHOLD, 1 << 30);
 }
 

@@ -150,6 +150,61 @@ void snap_remove(struct vol *v)
 		workload_check(w, "remove snapshot", rc, why);
 }
 
+static int try_roll_back(struct vol *v, const struct snap *s, char *why)
+{
+	struct world *w = v->w;
+	struct err e = {.msg = ""};
+	struct lsvd_image *img;
+	int rc = world_open_image(v, 0, &img, why), closed;
+
+	if (rc < 0)
+		return rc;
+	w->blocking = true;
+	rc = volume_rollback(img->vol, s->name, &e);
+	why_copy(why, &e, rc);
+	closed = lsvd_image_close(img, rc < 0 ? NULL : why);
+	w->blocking = false;
+	return rc < 0 ? rc : closed;
+}
+
+void snap_roll_back(struct vol *v)
+{
+	struct world *w = v->w;
+	struct snap *s = pick(v, YES);
+	char why[LSVD_ERR_MAX] = "";
+	int rc = -EIO;
+
+	if (!s)
+		return;
+	workload_finish(w);
+	if (!s->frozen)
+		check(v, s);
+	if (!s->frozen || vol_close(v) < 0)
+		return;
+	world_log(w, "roll %s back to %s", v->name, s->name);
+	v->clean = MAYBE;
+	v->other_size = s->sectors;
+	v->rolling = oracle_roll_back(&v->o, s->frozen, s->sectors);
+	for (unsigned i = 0; i < TRIES && vol_transient(rc); i++) {
+		rc = try_roll_back(v, s, why);
+		if (i == TRIES / 2)
+			world_calm(w);
+	}
+	workload_check(w, "roll back", rc, why);
+	if (rc == 0) {
+		oracle_acked(&v->o, v->rolling, v->rolling);
+		v->o.flushed = v->o.stored = v->rolling;
+		v->size_sectors = s->sectors;
+		v->other_size = 0;
+		v->rolling = 0;
+		v->clean = CLEAN;
+	}
+	if (!w->leg_dead && world_chance(w, 80)) {
+		vol_open(v);
+		workload_aim(v);
+	}
+}
+
 void snaps_settled(struct vol *v)
 {
 	for (unsigned i = 0; i < VOL_SNAPS; i++)

@@ -10,6 +10,8 @@
 
 void snap_make(struct vol *v);
 void snap_remove(struct vol *v);
+/* Close it, make it what it was at one of them, open it. */
+void snap_roll_back(struct vol *v);
 /* Read those that are there. */
 void snaps_check(struct vol *v);
 /* After settling: what was in flight when a snapshot was made may be gone. */

@@ -48,6 +48,7 @@ static void begin(struct vol *v, uint64_t room)
 	v->clean = CLEAN;
 	v->journal_lost = false;
 	v->other_size = 0;
+	v->rolling = 0;
 	v->marks = 0;
 	v->told = 0;
 }

@@ -36,10 +36,12 @@ struct request {
 	uint8_t buf[BUF_SECTORS * SECTOR + SKEW] __attribute__((aligned(512)));
 };
 
-static struct request slots[SLOTS];
-static unsigned in_flight, look_failed;
-static uint64_t last_done_ns;
-static unsigned depth, reads, flushes, fuas; /* of this run; percent */
+static struct load {
+	struct request slot[SLOTS];
+	unsigned in_flight, look_failed;
+	uint64_t last_done_ns;
+	unsigned depth, reads, flushes, fuas; /* of this run; percent */
+} loads[WORKLOAD_LEVELS], *load = loads;
 
 /* ---- what went wrong ---- */
 
@@ -76,10 +78,10 @@ static void tell_all(const struct world *w)
 		if (w->vol[i].img)
 			tell_state(&w->vol[i]);
 	for (unsigned i = 0; i < SLOTS; i++)
-		if (slots[i].busy)
+		if (load->slot[i].busy)
 			fprintf(stderr, "  in flight: %s op %d, sectors %u+%u, flags %u\n",
-				slots[i].v->name, (int)slots[i].io.op, slots[i].lba, slots[i].len,
-				slots[i].io.flags);
+				load->slot[i].v->name, (int)load->slot[i].io.op, load->slot[i].lba, load->slot[i].len,
+				load->slot[i].io.flags);
 }
 
 /* ---- what was stored ---- */
@@ -161,14 +163,14 @@ static void done(struct lsvd_io *io)
 	struct world *w = r->v->w;
 
 	r->busy = false;
-	in_flight--;
-	last_done_ns = loop_now(w->loop);
+	load->in_flight--;
+	load->last_done_ns = loop_now(w->loop);
 	world_log(w, "  done %s op %d %u+%u: %d", r->v->name, (int)io->op, r->lba, r->len,
 		io->status);
 	if (io->status < 0 && !w->disk_errors && !r->may_fail)
 		world_fail(w, "%s: op %d of sectors %u+%u failed: %s", r->v->name, (int)io->op,
 			r->lba, r->len, strerror(-io->status));
-	look_failed += io->status < 0;
+	load->look_failed += io->status < 0;
 	if (io->status == 0 && r->looking)
 		look(r);
 	else if (io->status == 0)
@@ -181,9 +183,9 @@ static void wait_some(struct world *w, int64_t ns)
 {
 	int n = loop_poll(w->loop, ns);
 
-	if (!in_flight)
-		last_done_ns = loop_now(w->loop);
-	if (!in_flight || (n && loop_now(w->loop) - last_done_ns < 300 * NS_PER_S) ||
+	if (!load->in_flight)
+		load->last_done_ns = loop_now(w->loop);
+	if (!load->in_flight || (n && loop_now(w->loop) - load->last_done_ns < 300 * NS_PER_S) ||
 		(!n && !loop_sim_idle(w->loop)))
 		return;
 	if (!n)
@@ -195,22 +197,27 @@ static void wait_some(struct world *w, int64_t ns)
 void workload_finish(struct world *w)
 {
 	world_store_is_back(w);
-	while (in_flight)
+	while (load->in_flight)
 		wait_some(w, LOOP_FOREVER);
+}
+
+void workload_level(unsigned level)
+{
+	load = &loads[level];
 }
 
 void workload_forget(void)
 {
 	for (unsigned i = 0; i < SLOTS; i++)
-		slots[i].busy = false;
-	in_flight = 0;
+		load->slot[i].busy = false;
+	load->in_flight = 0;
 }
 
 static struct request *free_slot(struct vol *v, struct lsvd_image *img, unsigned most)
 {
-	struct request *r = slots;
+	struct request *r = load->slot;
 
-	while (in_flight >= most)
+	while (load->in_flight >= most)
 		wait_some(v->w, LOOP_FOREVER);
 	while (r->busy)
 		r++;
@@ -237,12 +244,12 @@ static bool submit(struct request *r)
 	world_log(w, "%s op %d %u+%u%s pieces %u..%u", r->v->name, (int)r->io.op, r->lba, r->len,
 		r->io.flags ? " FUA" : "", r->first, r->last);
 	r->busy = true;
-	in_flight++;
+	load->in_flight++;
 	rc = lsvd_submit(r->img, &r->io);
 	if (rc == 0)
 		return true;
 	r->busy = false;
-	in_flight--;
+	load->in_flight--;
 	if (rc != -EROFS || !w->disk_errors)
 		world_fail(w, "%s: submit of op %d, sectors %u+%u: %s", r->v->name, (int)r->io.op,
 			r->lba, r->len, strerror(-rc));
@@ -339,12 +346,12 @@ static void start_flush(struct request *r)
 static void start_one(struct vol *v)
 {
 	struct world *w = v->w;
-	struct request *r = free_slot(v, v->img, depth);
+	struct request *r = free_slot(v, v->img, load->depth);
 	uint64_t kind = world_below(w, 100);
 	uint32_t len = choose_len(w), times = (uint32_t)world_between(w, 1, 8);
-	bool read = world_chance(w, reads), zero = kind < 10 && plan_has(&w->plan, F_ZERO);
+	bool read = world_chance(w, load->reads), zero = kind < 10 && plan_has(&w->plan, F_ZERO);
 
-	if (!read && kind >= 10 && kind < 10 + flushes) {
+	if (!read && kind >= 10 && kind < 10 + load->flushes) {
 		start_flush(r);
 		return;
 	}
@@ -355,7 +362,7 @@ static void start_one(struct vol *v)
 	else if (zero)
 		start_zero(r, kind < 5 ? LSVD_DISCARD : LSVD_WRITE_ZEROES);
 	else {
-		r->io.flags = world_chance(w, fuas) ? LSVD_FUA : 0;
+		r->io.flags = world_chance(w, load->fuas) ? LSVD_FUA : 0;
 		start_write(r);
 	}
 }
@@ -370,7 +377,7 @@ void workload_one(struct vol *v, enum lsvd_op op, uint32_t lba, uint32_t len, un
 	r->iov[0] = (struct iovec){.iov_base = r->buf, .iov_len = (size_t)len * SECTOR};
 	r->io.iov = r->iov;
 	r->io.iovcnt = 1;
-	last_done_ns = loop_now(v->w->loop);
+	load->last_done_ns = loop_now(v->w->loop);
 	if (op == LSVD_FLUSH)
 		start_flush(r);
 	else if (op == LSVD_READ)
@@ -400,11 +407,11 @@ void workload_aim(struct vol *v)
 
 static void choose_run(struct world *w)
 {
-	depth = 1 + (unsigned)world_below(w, SLOTS);
-	reads = (unsigned)world_below(w, 60);
-	flushes = world_chance(w, 40) ? 0 : (unsigned)world_below(w, 25);
-	fuas = world_chance(w, 40) ? 0 : (unsigned)world_below(w, 25);
-	last_done_ns = loop_now(w->loop);
+	load->depth = 1 + (unsigned)world_below(w, SLOTS);
+	load->reads = (unsigned)world_below(w, 60);
+	load->flushes = world_chance(w, 40) ? 0 : (unsigned)world_below(w, 25);
+	load->fuas = world_chance(w, 40) ? 0 : (unsigned)world_below(w, 25);
+	load->last_done_ns = loop_now(w->loop);
 	for (unsigned i = 0; i < w->nvols; i++)
 		if (w->vol[i].img)
 			workload_aim(&w->vol[i]);
@@ -436,7 +443,7 @@ static void one_step(struct world *w, unsigned *stop)
 	world_leg_step(w);
 	if (*stop && --*stop == 0)
 		world_store_is_back(w);
-	if (*stop && in_flight >= depth) {
+	if (*stop && load->in_flight >= load->depth) {
 		wait_some(w, 5000000);
 		return;
 	}
@@ -493,8 +500,8 @@ bool workload_look(struct vol *v, struct lsvd_image *img, bool bad_ok)
 		check_size(v, img);
 	if (size > v->o.sectors)
 		world_fail(w, "%s has %" PRIu64 " sectors", v->name, size);
-	look_failed = 0;
-	last_done_ns = loop_now(w->loop);
+	load->look_failed = 0;
+	load->last_done_ns = loop_now(w->loop);
 	for (uint32_t lba = 0; lba < size; lba += SETTLE_SECTORS) {
 		struct request *r = free_slot(v, img, 8);
 
@@ -508,21 +515,28 @@ bool workload_look(struct vol *v, struct lsvd_image *img, bool bad_ok)
 		r->io.op = LSVD_READ;
 		submit(r);
 	}
-	while (in_flight)
+	while (load->in_flight)
 		wait_some(w, LOOP_FOREVER);
-	return look_failed == 0;
+	return load->look_failed == 0;
 }
 
 void workload_settle(struct vol *v, struct lsvd_image *img)
 {
 	uint64_t size = lsvd_image_size(img) / SECTOR;
+	uint32_t least = 0, most = UINT32_MAX;
 
 	workload_finish(v->w);
 	if (!workload_look(v, img, false))
 		world_fail(v->w, "%s: reads fail after the crash", v->name);
+	/* A roll-back changes all of it at once. */
+	if (v->rolling && size != v->size_sectors)
+		least = v->rolling;
+	else if (v->rolling && v->other_size != v->size_sectors)
+		most = v->rolling - 1;
 	v->size_sectors = size;
 	v->other_size = 0;
-	if (!oracle_settle(&v->o, (uint32_t)size))
+	v->rolling = 0;
+	if (!oracle_settle(&v->o, (uint32_t)size, least, most))
 		world_fail(v->w, "%s: after the crash %s", v->name, v->o.why);
 	v->marks = 0;
 	v->told = v->told < v->o.n ? v->told : v->o.n;

@@ -18,6 +18,10 @@ void workload_run(struct world *w, unsigned steps);
 /* Faults that stop everything are over; wait until nothing is in flight. */
 void workload_finish(struct world *w);
 
+/* Worlds within worlds: which one's requests all this is about from now on. */
+enum { WORKLOAD_LEVELS = 3 };
+void workload_level(unsigned level);
+
 /* After a crash: forget what was in flight. */
 void workload_forget(void);
 

@@ -49,7 +49,8 @@ void world_fail(struct world *w, const char *fmt, ...)
 	va_list ap;
 
 	fflush(stdout);
-	fprintf(stderr, "seed %" PRIu64 ", life %u, step %u: ", w->plan.seed, w->life, w->step);
+	fprintf(stderr, "seed %" PRIu64 ", life %u, step %u%s%s: ", w->plan.seed, w->life, w->step,
+		w->where ? ", " : "", w->where ? w->where : "");
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
@@ -219,6 +220,11 @@ static void stopped(void *arg)
 {
 	struct world *w = arg;
 
+	if (w->between) {
+		w->between(w);
+		loop_sim_stop_at(w->loop, loop_sim_events(w->loop) + 1);
+		return;
+	}
 	if (w->armed) {
 		if (w->life < PLAN_LIVES)
 			w->trail->crashed_at[w->life] = loop_sim_events(w->loop);
@@ -234,6 +240,12 @@ void world_arm(struct world *w, uint64_t events, bool process_only)
 	w->armed = events != 0;
 	w->armed_process = process_only;
 	loop_sim_stop_at(w->loop, loop_sim_events(w->loop) + (events ? events : EVENTS_MAX));
+}
+
+void world_each_event(struct world *w, void (*fn)(struct world *w))
+{
+	w->between = fn;
+	world_arm(w, fn ? 1 : 0, false);
 }
 
 void world_boot(struct world *w)
@@ -440,12 +452,8 @@ void world_power_fails(struct world *w, bool process_only)
 		w->blocking ? ", in a blocking call" : "");
 	note_legs(w);
 	strand(w, w->store);
-	for (unsigned i = 0; i < w->legs; i++) {
-		if (w->choose_kept)
-			w->undecided = sim_disk_crash_kept(w->disk[i], w->kept);
-		else
-			sim_disk_crash(w->disk[i], world_rand(w), process_only);
-	}
+	for (unsigned i = 0; i < w->legs; i++)
+		sim_disk_crash(w->disk[i], world_rand(w), process_only);
 	if (w->zombie.there)
 		zombie_dies(w, process_only);
 	loop_sim_crash(w->loop);

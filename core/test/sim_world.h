@@ -53,6 +53,7 @@ struct vol {
 	bool journal_lost; /* its journal, if it had one, is in no pool that we have */
 	struct oracle o;
 	uint64_t size_sectors, other_size; /* other: a resize may or may not have happened */
+	uint32_t rolling;		   /* ... it is a roll-back, and this its piece; 0 none */
 	uint32_t hot_lba, hot_len;
 	uint32_t told;		 /* pieces that a record in the journal says are durable */
 	struct mark mark[MARKS]; /* a ring */
@@ -120,11 +121,10 @@ struct world {
 	uint64_t time_ns; /* of the last power-off */
 	bool blocking;	  /* in a call that a crash cannot unwind */
 	bool armed, armed_process;
-	bool choose_kept; /* a machine crash keeps these writes, not some by lot */
-	uint64_t kept;
-	unsigned undecided;  /* how many there were */
 	uint64_t fixed_size; /* sectors of a new image; 0: by lot */
 	jmp_buf crash;
+	void (*between)(struct world *w); /* is called after every event; NULL: none */
+	const char *where;		  /* for who reads of a failure; may be NULL */
 	struct stray *strays;
 
 	char config_text[700];
@@ -170,6 +170,10 @@ void world_power_fails(struct world *w, bool process_only);
 void world_crashed(struct world *w);
 /* Crash, and longjmp to w->crash for world_crashed(), after so many more events; 0: never. */
 void world_arm(struct world *w, uint64_t events, bool process_only);
+
+/* Have this called after every event from now on (NULL: no more).  It may look at worlds of its own
+ * meanwhile, but not change this one. */
+void world_each_event(struct world *w, void (*fn)(struct world *w));
 
 /* How many legs are here. */
 unsigned world_legs_here(const struct world *w);

@@ -65,7 +65,7 @@ int64_t util_lock(struct store *s, const char *image, const char *holder)
 	return run(s, STORE_LOCK, image, 0, plain(holder), strlen(holder), "");
 }
 
-int64_t util_steal(struct store *s, const char *image, const char *holder)
+static int64_t lock_so(struct store *s, const char *image, const char *holder, bool steal, bool ask)
 {
 	struct iovec iov = {plain(holder), strlen(holder)};
 	struct store_req r = {.op = STORE_LOCK,
@@ -73,11 +73,22 @@ int64_t util_steal(struct store *s, const char *image, const char *holder)
 		.iov = &iov,
 		.iovcnt = 1,
 		.len_bytes = iov.iov_len,
-		.steal = true,
+		.steal = steal,
+		.ask = ask,
 		.err = &util_err};
 
 	util_err.msg[0] = 0;
 	return store_wait(s, &r);
+}
+
+int64_t util_steal(struct store *s, const char *image, const char *holder)
+{
+	return lock_so(s, image, holder, true, false);
+}
+
+int64_t util_ask(struct store *s, const char *image)
+{
+	return lock_so(s, image, "", false, true);
 }
 
 int64_t util_unlock(struct store *s, const char *image)

@@ -19,6 +19,7 @@ int64_t util_delete(struct store *s, const char *name);
 int64_t util_swap(struct store *s, const char *name, const char *tag, const void *buf, size_t len);
 int64_t util_lock(struct store *s, const char *image, const char *holder);
 int64_t util_steal(struct store *s, const char *image, const char *holder);
+int64_t util_ask(struct store *s, const char *image);	/* who has it: util_err */
 int64_t util_unlock(struct store *s, const char *image);
 
 /* "a/x:5 a/y:7 " for what is listed; valid until the next call. */

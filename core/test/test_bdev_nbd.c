@@ -196,6 +196,40 @@ TEST(exports_that_will_not_do_are_refused)
 }
 
 /* A piece of memory larger than a command carries, and a range larger than a trim. */
+/* libnbd would take any server for the right one. */
+TEST(tls_without_an_authority_is_refused)
+{
+	char dir[200], path[240], url[256];
+	struct {
+		const char *query, *says;
+		int rc;
+	} t[] = {
+		{"", "?tls-certificates=DIR", -EINVAL},
+		{"?tls-certificates=/nonexistent", "no ca-cert.pem in /nonexistent", -ENOENT},
+		{"?x=y&tls-certificates=%2Fnon%65xistent", "in /nonexistent", -ENOENT},
+		{NULL, "nbd server", -ENOTCONN}, /* its directory has one, but nobody listens */
+		{"?tls-psk-file=/nonexistent", "nbd server", -ENOTCONN},
+	};
+
+	need_nbdkit();
+	setenv("HOME", "/nonexistent", 1);
+	snprintf(dir, sizeof(dir), "%s", test_dir());
+	snprintf(path, sizeof(path), "%s/ca-cert.pem", dir);
+	fclose(fopen(path, "w"));
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		struct loop *l = new_uring();
+		struct err e = {.msg = ""};
+		struct bdev *d;
+
+		snprintf(url, sizeof(url), "nbds://127.0.0.1:1/%s%s",
+			t[i].query ? t[i].query : "?tls-certificates=", t[i].query ? "" : dir);
+		assert_int_equal(bdev_open(l, url, 0, 0, &d, NULL, &e), t[i].rc);
+		if (!strstr(e.msg, t[i].says))
+			fail_msg("%s: %s", url, e.msg);
+		loop_free(l);
+	}
+}
+
 TEST(large_requests_are_cut)
 {
 	uint64_t len = 80ull * MIB;

@@ -132,6 +132,56 @@ TEST(a_later_write_may_survive_an_earlier_one)
 	assert_true(reordered > 2);
 }
 
+static struct fingerprint print_of(struct sim_disk *d)
+{
+	struct fingerprint f = {0};
+
+	sim_disk_fingerprint(d, &f);
+	return f;
+}
+
+/* Versions 1 and 2 durable, 3 in the cache, 4 in flight, each over the one before in part. */
+TEST(what_a_crash_would_leave_is_told_beforehand)
+{
+	/* by what is kept: the versions of the four quarters */
+	static const int want[4][4] = {{1, 2, 2, 0}, {1, 3, 3, 0}, {1, 2, 4, 4}, {1, 3, 4, 4}};
+	struct bench b = bench_sim(1, slow_disk());
+	uint8_t *buf = buffer(2 * RANGE);
+	struct io io = io_of(BDEV_WRITE, 2 * RANGE, buf, 2 * RANGE);
+	struct fingerprint before, seen[4];
+	uint64_t changes;
+
+	write_version(&b, 0, RANGE, 1);
+	write_version(&b, RANGE, 2 * RANGE, 2);
+	assert_int_equal(run(&b, BDEV_FLUSH, 0, NULL, 0), 0);
+	assert_int_equal(sim_disk_undecided(b.disk), 0);
+	write_version(&b, RANGE, 2 * RANGE, 3);
+	stamp(buf, 2 * RANGE, 2 * RANGE, 4);
+	changes = sim_disk_changes(b.disk);
+	submit(&b, &io);
+	assert_true(sim_disk_changes(b.disk) > changes);
+	assert_int_equal(sim_disk_undecided(b.disk), 2);
+	before = print_of(b.disk);
+	for (unsigned kept = 0; kept < 4; kept++) {
+		struct sim_disk *after;
+
+		assert_int_equal(sim_disk_after_crash(b.disk, kept, &after), 0);
+		for (unsigned i = 0; i < 4 * RANGE / 512; i++)
+			assert_int_equal(
+				version_at(after, i * 512, 4), want[kept][i / (RANGE / 512)]);
+		seen[kept] = print_of(after);
+		for (unsigned i = 0; i < kept; i++)
+			assert_memory_not_equal(&seen[i], &seen[kept], sizeof(seen[i]));
+		sim_disk_rot(after, 0, 0); /* the original keeps its own */
+		sim_disk_free(after);
+	}
+	seen[0] = print_of(b.disk);
+	assert_memory_equal(&before, &seen[0], sizeof(before));
+	crash(&b, 1, false);
+	crashed_free(&b);
+	free(buf);
+}
+
 TEST(a_write_in_flight_may_tear)
 {
 	int all = 0, nothing = 0, torn = 0, n[4];

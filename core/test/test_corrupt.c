@@ -12,6 +12,7 @@
 #include "format/record.h"
 #include "format/segment.h"
 #include "store/store.h"
+#include "test/sim_memory.h"
 
 #include <inttypes.h>
 

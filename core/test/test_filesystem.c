@@ -16,8 +16,8 @@
  * and the stream goes on from there.  Of each n that was seen for the first time, the state is
  * written to a file and FS_CHECK is run with its name and the length of the recording up to there:
  * it mounts it, compares what had been fsynced, and runs fsck.  FS_STATES: so many cuts besides the
- * flushes; FS_CHECKS: check about so many of them.  Without a recording a made-up stream is used,
- * and FS_CHECK is not needed.
+ * flushes; FS_CHECKS: check about so many of them; FS_KEEP: a folder for a state that failed.
+ * Without a recording a made-up stream is used, and FS_CHECK is not needed.
  */
 #include "image/image_impl.h"
 #include "sys/bdev_sim.h"
@@ -29,6 +29,7 @@
 #include <inttypes.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { PIECE = 128 << 10, CHUNK = 64 << 10, POOL_BYTES = 16 << 20, IN_FLIGHT = 8 };
@@ -426,12 +427,44 @@ static void write_state(const struct rig *r, const char *path)
 	close(fd);
 }
 
+/* What was run, how it ended, and all that it said. */
+static void show_check(const char *cmd, const char *path, int rc)
+{
+	char show[400];
+
+	print_message("the check: %s\n%s %d; it said:\n", cmd,
+		rc == -1	  ? "not run, error"
+		: WIFSIGNALED(rc) ? "killed by signal"
+				  : "exit code",
+		rc == -1	  ? errno
+		: WIFSIGNALED(rc) ? WTERMSIG(rc)
+				  : WEXITSTATUS(rc));
+	fflush(stdout);
+	snprintf(show, sizeof(show), "sed 's/^/  | /' '%s.out'", path);
+	if (system(show))
+		print_message("  nothing\n");
+}
+
+/* FS_KEEP: a folder for a state that is not sound, as it is after the check. */
+static void keep_state(const char *path)
+{
+	const char *to = getenv("FS_KEEP");
+	char cmd[1000];
+
+	if (!to)
+		return;
+	snprintf(cmd, sizeof(cmd), "mkdir -p '%s' && cp --sparse=always '%s' '%s/state'", to, path,
+		to);
+	if (system(cmd))
+		print_message("the state could not be kept in %s\n", to);
+}
+
 /* Is it a sound file system, with everything that had been promised by then? */
 static void check_state(struct rig *r, size_t n, const char *what)
 {
-	char path[300], cmd[1200];
-
 	uint64_t end = n ? r->s.op[n - 1].end : 0;
+	char path[300], cmd[1200];
+	int rc;
 
 	r->states++;
 	if (!r->check || r->checked[n] || end < r->begin)
@@ -444,12 +477,13 @@ static void check_state(struct rig *r, size_t n, const char *what)
 	snprintf(cmd, sizeof(cmd), "FS_IMAGE='%s'; FS_POS=%" PRIu64 "; %s > '%s.out' 2>&1", path,
 		end, r->check, path);
 	r->checks++;
-	if (!system(cmd))
+	rc = system(cmd);
+	if (!rc)
 		return;
-	snprintf(cmd, sizeof(cmd), "tail -n 30 '%s.out'", path);
-	if (system(cmd) < 0)
-		print_message("no output\n");
-	fail_msg("%s: the state after %zu of %zu operations is not sound", what, n, r->s.n);
+	show_check(cmd, path, rc);
+	keep_state(path);
+	fail_msg("%s: the state after %zu of %zu operations is not sound, or could not be checked",
+		what, n, r->s.n);
 }
 
 /* ---- crashes ---- */

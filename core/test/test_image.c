@@ -284,3 +284,88 @@ TEST(nobody_polls_and_data_is_destaged_all_the_same)
 	assert_int_equal(atomic_load(&c.fired), 1);
 	ie_free(e);
 }
+
+/* ---- extents ---- */
+
+struct runs {
+	uint64_t at[16], len[16];
+	unsigned n, most;
+};
+
+static int add_run(void *arg, uint64_t offset_bytes, uint64_t len_bytes)
+{
+	struct runs *r = arg;
+
+	/* Runs may touch. */
+	if (r->n && r->at[r->n - 1] + r->len[r->n - 1] == offset_bytes) {
+		r->len[r->n - 1] += len_bytes;
+		return 0;
+	}
+	if (r->n == r->most)
+		return 7;
+	r->at[r->n] = offset_bytes;
+	r->len[r->n++] = len_bytes;
+	return 0;
+}
+
+static void check_runs(struct image_env *e)
+{
+	uint64_t size = lsvd_image_size(e->img);
+	struct runs r = {.most = 16}, one = {.most = 1}, part = {.most = 16};
+
+	assert_int_equal(lsvd_image_extents(e->img, 0, size, add_run, &r), 0);
+	assert_int_equal(r.n, 3);
+	assert_int_equal(r.at[0], 4096);
+	assert_int_equal(r.len[0], 4096);
+	assert_int_equal(r.at[1], 65536);
+	assert_int_equal(r.len[1], 8192);
+	assert_int_equal(r.at[2], 65536 + 12288);
+	assert_int_equal(r.len[2], 53248);
+	assert_int_equal(lsvd_image_extents(e->img, 0, size, add_run, &one), 7);
+	assert_int_equal(lsvd_image_extents(e->img, 6144, 65536, add_run, &part), 0);
+	assert_int_equal(part.n, 2);
+	assert_int_equal(part.len[0], 2048);
+	assert_int_equal(part.len[1], 6144);
+	assert_int_equal(lsvd_image_extents(e->img, 512, size, add_run, &r), -EINVAL);
+	assert_int_equal(lsvd_image_extents(e->img, 100, 512, add_run, &r), -EINVAL);
+}
+
+/* What is in the journal, what is in objects, and what was discarded in either. */
+TEST(extents_are_told_wherever_they_are)
+{
+	struct image_env *e = ie_new("extents");
+	static uint8_t buf[65536];
+
+	ie_open(e, LSVD_DRIVE_THREAD);
+	IE_OK(e, lsvd_pwrite(e->img, buf, 4096, 4096));
+	IE_OK(e, lsvd_pwrite(e->img, buf, 65536, 65536));
+	IE_OK(e, lsvd_discard(e->img, 4096, 65536 + 8192));
+	check_runs(e);
+	IE_OK(e, lsvd_image_drain(e->img));
+	check_runs(e);
+	ie_close_image(e);
+	ie_image(e, LSVD_OPEN_READONLY);
+	check_runs(e);
+	ie_free(e);
+}
+
+/* Without the pool, a read-only image is in the way of one that is written to. */
+TEST(the_pool_is_opened_first_when_told)
+{
+	struct image_env *e = ie_new("pool-first");
+	struct lsvd_image *reader, *writer;
+	char why[LSVD_ERR_MAX];
+
+	ie_ctx(e, LSVD_DRIVE_THREAD);
+	ie_create(e);
+	IE_OK(e, lsvd_image_open(e->ctx, e->url, LSVD_OPEN_READONLY, &reader, e->why));
+	assert_int_equal(lsvd_image_open(e->ctx, e->url, 0, &writer, why), -EBUSY);
+	IE_OK(e, lsvd_image_close(reader, e->why));
+	IE_OK(e, lsvd_ctx_open_pool(e->ctx, e->why));
+	IE_OK(e, lsvd_ctx_open_pool(e->ctx, e->why));
+	IE_OK(e, lsvd_image_open(e->ctx, e->url, LSVD_OPEN_READONLY, &reader, e->why));
+	IE_OK(e, lsvd_image_open(e->ctx, e->url, 0, &writer, e->why));
+	IE_OK(e, lsvd_image_close(writer, e->why));
+	IE_OK(e, lsvd_image_close(reader, e->why));
+	ie_free(e);
+}

@@ -75,10 +75,15 @@ static void rec_start(
 	assert_int_equal(r->done, 0);
 }
 
-static int rec_wait(struct penv *v, struct rec *r)
+static void rec_await_done(struct penv *v, const struct rec *r)
 {
 	while (!r->done)
 		loop_poll(v->loop, LOOP_FOREVER);
+}
+
+static int rec_wait(struct penv *v, struct rec *r)
+{
+	rec_await_done(v, r);
 	while (r->was_pending && !r->over)
 		loop_poll(v->loop, LOOP_FOREVER);
 	assert_int_equal(r->done, 1);
@@ -114,6 +119,13 @@ static struct segment *take(struct penv *v, enum segment_role role)
 		pool_take(v->pool, role, role == SEGMENT_CACHE ? nobody : alice, 1, 1, &s, &io), 0);
 	assert_int_equal(pool_wait_io(v->pool, &io), 0);
 	return s;
+}
+
+/* Most tests begin so: a pool, and a segment of a journal in it. */
+static struct segment *begin(struct penv *v, unsigned legs, const char *acks)
+{
+	start(v, legs, acks);
+	return take(v, SEGMENT_JOURNAL);
 }
 
 static const char *state_of(const struct penv *v, unsigned leg)
@@ -165,6 +177,15 @@ static void heal_leg(struct penv *v, unsigned leg)
 	*sim_disk_model(v->disk[leg]) = penv_fast_disk();
 }
 
+/* It comes back, with all that it missed. */
+static void heals(struct penv *v, unsigned leg, const struct segment *s)
+{
+	heal_leg(v, leg);
+	await(v, leg, "in sync");
+	if (s)
+		assert_same_segment(v, s, 0, 1);
+}
+
 /* ---- dropping ---- */
 
 TEST(a_leg_that_fails_is_dropped_and_comes_back)
@@ -177,8 +198,7 @@ TEST(a_leg_that_fails_is_dropped_and_comes_back)
 		uint32_t index;
 		struct penv v;
 
-		start(&v, 2, "all");
-		s = take(&v, SEGMENT_JOURNAL);
+		s = begin(&v, 2, "all");
 		assert_int_equal(put(&v, s, 1, 8), 0);
 		before = pool_generation(v.pool);
 		break_leg(&v, leg);
@@ -194,10 +214,8 @@ TEST(a_leg_that_fails_is_dropped_and_comes_back)
 		assert_int_equal(put(&v, s, 17, 8), 0);
 		assert_int_equal(flush(&v), 0);
 		assert_string_equal(state_of(&v, leg), "dropped");
-		heal_leg(&v, leg);
-		await(&v, leg, "in sync");
+		heals(&v, leg, s);
 		assert_non_null(strstr(heard, "is in sync again"));
-		assert_same_segment(&v, s, 0, 1);
 		header_of_leg(&v, leg, &h);
 		assert_int_equal(h.generation, before + 2);
 		assert_int_equal(h.members, 3);
@@ -217,15 +235,12 @@ TEST(a_failed_flush_drops_a_leg)
 	struct segment *s;
 	struct penv v;
 
-	start(&v, 2, "all");
-	s = take(&v, SEGMENT_JOURNAL);
+	s = begin(&v, 2, "all");
 	assert_int_equal(put(&v, s, 1, 8), 0);
 	sim_disk_model(v.disk[1])->flush_fails = true;
 	assert_int_equal(flush(&v), 0);
 	assert_string_equal(state_of(&v, 1), "dropped");
-	heal_leg(&v, 1);
-	await(&v, 1, "in sync");
-	assert_same_segment(&v, s, 0, 1);
+	heals(&v, 1, s);
 	stop(&v);
 }
 
@@ -235,8 +250,7 @@ TEST(a_leg_that_hangs_is_dropped_in_time)
 	struct penv v;
 	uint64_t at;
 
-	start(&v, 2, "all");
-	s = take(&v, SEGMENT_JOURNAL);
+	s = begin(&v, 2, "all");
 	sim_disk_model(v.disk[1])->write_ns = 3600 * 1000 * MS;
 	at = loop_now(v.loop);
 	assert_int_equal(put(&v, s, 1, 8), 0);
@@ -244,9 +258,7 @@ TEST(a_leg_that_hangs_is_dropped_in_time)
 	assert_string_equal(state_of(&v, 1), "dropped");
 	assert_non_null(strstr(heard, "lags"));
 	assert_non_null(strstr(heard, "waited for it"));
-	heal_leg(&v, 1);
-	await(&v, 1, "in sync");
-	assert_same_segment(&v, s, 0, 1);
+	heals(&v, 1, s);
 	stop(&v);
 }
 
@@ -255,13 +267,11 @@ TEST(a_leg_that_lags_a_little_only_says_so)
 	struct segment *s;
 	struct penv v;
 
-	start(&v, 2, "all");
-	s = take(&v, SEGMENT_JOURNAL);
+	s = begin(&v, 2, "all");
 	*sim_disk_model(v.disk[1]) = (struct sim_disk_model){.write_ns = 35 * MS};
 	assert_int_equal(put(&v, s, 1, 8), 0);
 	assert_string_equal(state_of(&v, 1), "lagging");
-	heal_leg(&v, 1);
-	await(&v, 1, "in sync");
+	heals(&v, 1, NULL);
 	assert_null(strstr(heard, "dropped"));
 	stop(&v);
 }
@@ -271,8 +281,7 @@ TEST(legs_that_the_rule_needs_are_not_dropped)
 	struct segment *s;
 	struct penv v;
 
-	start(&v, 3, "2");
-	s = take(&v, SEGMENT_JOURNAL);
+	s = begin(&v, 3, "2");
 	break_leg(&v, 1);
 	assert_int_equal(put(&v, s, 1, 8), 0);
 	while (strcmp(state_of(&v, 1), "dropped"))
@@ -289,8 +298,7 @@ TEST(a_drop_that_cannot_be_recorded_fails_writes)
 	struct segment *s;
 	struct penv v;
 
-	start(&v, 2, "all");
-	s = take(&v, SEGMENT_JOURNAL);
+	s = begin(&v, 2, "all");
 	break_leg(&v, 0);
 	sim_disk_model(v.disk[1])->flush_fails = true;
 	assert_int_equal(put(&v, s, 1, 8), -EIO);
@@ -305,14 +313,12 @@ TEST(the_cache_goes_with_leg_0)
 	struct pool_io io;
 	struct penv v;
 
-	start(&v, 2, "all");
-	s = take(&v, SEGMENT_JOURNAL);
+	s = begin(&v, 2, "all");
 	(void)take(&v, SEGMENT_CACHE);
 	break_leg(&v, 0);
 	assert_int_equal(put(&v, s, 1, 8), 0);
 	assert_int_equal(pool_take(v.pool, SEGMENT_CACHE, nobody, 0, 0, &c, &io), -ENOSPC);
-	heal_leg(&v, 0);
-	await(&v, 0, "in sync");
+	heals(&v, 0, NULL);
 	(void)take(&v, SEGMENT_CACHE);
 	stop(&v);
 }
@@ -334,8 +340,8 @@ TEST(writes_go_on_while_a_leg_is_brought_up_to_date)
 		unsigned bad = (unsigned)(test_rand(&rand) % legs);
 		uint32_t next = 1;
 
-		start(&v, legs, round % 4 < 2 ? "all" : legs == 2 ? "1" : "2");
-		for (unsigned i = 0; i < SEGS; i++)
+		s[0] = begin(&v, legs, round % 4 < 2 ? "all" : legs == 2 ? "1" : "2");
+		for (unsigned i = 1; i < SEGS; i++)
 			s[i] = take(&v, SEGMENT_JOURNAL);
 		assert_int_equal(put(&v, s[0], 1, 20), 0);
 		break_leg(&v, bad);
@@ -369,13 +375,11 @@ TEST(a_record_is_done_when_enough_legs_have_it)
 	struct rec r;
 	uint64_t at;
 
-	start(&v, 2, "1");
-	s = take(&v, SEGMENT_JOURNAL);
+	s = begin(&v, 2, "1");
 	sim_disk_model(v.disk[0])->write_ns = 20 * MS;
 	at = loop_now(v.loop);
 	rec_start(&v, &r, s, 1, 8);
-	while (!r.done)
-		loop_poll(v.loop, LOOP_FOREVER);
+	rec_await_done(&v, &r);
 	assert_true(r.was_pending && !r.over);
 	assert_true(loop_now(v.loop) - at < 2 * MS);
 	assert_int_equal(rec_wait(&v, &r), 0);
@@ -392,16 +396,14 @@ TEST(a_flush_counts_where_the_records_are)
 	struct rec r;
 	uint64_t at;
 
-	start(&v, 2, "1");
-	s = take(&v, SEGMENT_JOURNAL);
+	s = begin(&v, 2, "1");
 	*sim_disk_model(v.disk[0]) =
 		(struct sim_disk_model){.write_ns = MS / 10, .flush_ns = 30 * MS};
 	*sim_disk_model(v.disk[1]) =
 		(struct sim_disk_model){.write_ns = 20 * MS, .flush_ns = MS / 10};
 	at = loop_now(v.loop);
 	rec_start(&v, &r, s, 1, 8);
-	while (!r.done)
-		loop_poll(v.loop, LOOP_FOREVER);
+	rec_await_done(&v, &r);
 	assert_true(loop_now(v.loop) - at < MS);
 	assert_int_equal(flush(&v), 0);
 	assert_in_range(loop_now(v.loop) - at, 20 * MS, 25 * MS);
@@ -418,13 +420,11 @@ TEST(what_only_a_dropped_leg_has_is_waited_for)
 	struct pool_io io = {0};
 	struct rec r;
 
-	start(&v, 2, "1");
-	s = take(&v, SEGMENT_JOURNAL);
+	s = begin(&v, 2, "1");
 	sim_disk_model(v.disk[1])->write_ns = 20 * MS;
 	sim_disk_model(v.disk[1])->jitter_percent = 0;
 	rec_start(&v, &r, s, 1, 8);
-	while (!r.done)
-		loop_poll(v.loop, LOOP_FOREVER);
+	rec_await_done(&v, &r);
 	sim_disk_model(v.disk[0])->flush_fails = true;
 	sim_disk_model(v.disk[1])->write_ns = MS / 10;
 	pool_io_awaited(&io);

@@ -266,11 +266,18 @@ static void case_a_lock_can_be_stolen(struct fix *f)
 	struct store *thief = util_open(f->l, f->url, 0);
 	char tag[STORE_TAG_MAX], got[8];
 
+	assert_int_equal(util_ask(f->s, "a"), 0);
 	assert_int_equal(util_lock(f->s, "a", "the first"), 0);
+	assert_int_equal(util_ask(f->s, "a"), 0); /* its own */
+	assert_int_equal(util_ask(thief, "a"), -EBUSY);
+	assert_string_equal(util_err.msg, "the first");
 	assert_int_equal(util_swap(f->s, "a/super", "", "1", 1), 0);
 	memcpy(tag, util_tag, sizeof(tag));
 	assert_int_equal(util_lock(thief, "a", "the thief"), -EBUSY);
 	assert_int_equal(util_steal(thief, "a", "the thief"), 0);
+	assert_int_equal(util_ask(thief, "a"), 0);
+	assert_int_equal(util_ask(f->s, "a"), -EBUSY);
+	assert_string_equal(util_err.msg, "the thief");
 	assert_int_equal(util_swap(f->s, "a/super", tag, "2", 1), -ESTALE);
 	assert_true(util_err.msg[0]);
 	assert_int_equal(util_get(thief, "a/super", 0, got, 8), 1);
@@ -283,6 +290,7 @@ static void case_a_lock_can_be_stolen(struct fix *f)
 	assert_int_equal(util_lock(f->s, "a", "the first again"), -EBUSY);
 	assert_int_equal(util_swap(thief, "a/super", tag, "4", 1), 0);
 	assert_int_equal(util_unlock(thief, "a"), 0);
+	assert_int_equal(util_ask(f->s, "a"), 0);
 	assert_int_equal(util_lock(f->s, "a", "the first again"), 0);
 	assert_int_equal(util_steal(thief, "b", "nobody had it"), 0);
 	store_close(thief);

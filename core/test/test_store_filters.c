@@ -495,3 +495,40 @@ TEST(mem_objects_outlive_a_crash)
 	f.l = l2;
 	tear_down(&f);
 }
+
+/* ---- a memory store's copy ---- */
+
+TEST(a_copy_shares_what_was_there_and_goes_its_own_way)
+{
+	struct mem_objects *o, *c;
+	struct fingerprint before = {0}, copied = {0}, changed = {0}, after = {0};
+	struct loop *l;
+	struct store *s, *t;
+	uint8_t big[200 << 10] = {1}, got[200 << 10];
+
+	assert_int_equal(loop_sim_new(1, &l, NULL), 0);
+	assert_int_equal(mem_objects_new(&o), 0);
+	assert_int_equal(store_mem_on(l, o, &s), 0);
+	assert_int_equal(util_put(s, "v/large", big, sizeof(big)), 0);
+	assert_int_equal(util_put(s, "v/small", big, 10), 0);
+	assert_int_equal(util_swap(s, "v/super", "", big, 20), 0);
+	mem_objects_fingerprint(o, &before);
+	assert_int_equal(mem_objects_copy(o, &c), 0);
+	mem_objects_fingerprint(c, &copied);
+	assert_memory_equal(&before, &copied, sizeof(before));
+	assert_int_equal(store_mem_on(l, c, &t), 0);
+	assert_int_equal(util_delete(t, "v/large"), 0);
+	assert_int_equal(util_swap(t, "v/super", "3", big, 30), 0);
+	assert_int_equal(util_put(t, "v/new", big, sizeof(big)), 0);
+	mem_objects_fingerprint(c, &changed);
+	assert_memory_not_equal(&before, &changed, sizeof(before));
+	store_close(t);
+	mem_objects_free(c);
+	mem_objects_fingerprint(o, &after);
+	assert_memory_equal(&before, &after, sizeof(before));
+	assert_int_equal(util_get(s, "v/large", 0, got, sizeof(got)), (int64_t)sizeof(got));
+	assert_memory_equal(got, big, sizeof(got));
+	store_close(s);
+	mem_objects_free(o);
+	loop_free(l);
+}

@@ -164,7 +164,7 @@ static void apply_some(struct loop_task *t)
 		rc = apply_object(v, &o->b.h, &o->slot);
 	end = o->applied + APPLY_SLICE < o->b.h.extents ? o->applied + APPLY_SLICE : o->b.h.extents;
 	for (; rc == 0 && o->applied < end; o->applied++) {
-		if (o->applied + EXTMAP_AHEAD < end)
+		if (o->applied + EXTMAP_AHEAD < o->b.h.extents) /* of the next slice too */
 			extmap_prefetch(v->map, o->b.ext[o->applied + EXTMAP_AHEAD].lba);
 		rc = apply_extent(v, o->slot, &o->b.ext[o->applied], o->b.h.flags & OBJECT_FLAG_GC);
 	}

@@ -14,6 +14,7 @@
 #include "volume/checkpoint_impl.h"
 
 #include "sys/container.h"
+#include "sys/mutant.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -282,10 +283,11 @@ static int merge(struct volume *v, struct before *b)
 			.hdr_sectors = o->hdr_sectors,
 			.data_sectors = o->data_sectors};
 
-		if (!(o->flags & OBJECT_BASE) && objmap_find(v->objects, o->seq) == OBJMAP_NONE)
+		if (!(o->flags & OBJECT_BASE) && !MUTANT(ROLL_BACK_LEAKS) &&
+			objmap_find(v->objects, o->seq) == OBJMAP_NONE)
 			rc = deferred_add(&c->def, &x);
 	}
-	for (uint32_t s = objmap_next(v->objects, 0); s != OBJMAP_NONE;
+	for (uint32_t s = objmap_next(v->objects, 0); s != OBJMAP_NONE && !MUTANT(ROLL_BACK_DOOMED);
 		s = objmap_next(v->objects, s + 1))
 		deferred_drop(&c->def, objmap_get(v->objects, s)->seq);
 	for (uint32_t i = 0; rc == 0 && i < b->nlive; i++) {
@@ -317,7 +319,8 @@ static int roll_back(struct volume *v, const struct superblock_snapshot *s, stru
 	if (rc < 0)
 		return rc;
 	c->complete = c->release = true;
-	v->sb->size_sectors = s->size_sectors;
+	if (!MUTANT(ROLL_BACK_HALF))
+		v->sb->size_sectors = s->size_sectors;
 	rc = volume_checkpoint(v);
 	return rc < 0 ? err_set(e, rc, "write checkpoint: %s", strerror(-rc)) : 0;
 }

@@ -91,6 +91,8 @@ void volume_fail(struct volume *v, int status)
 	v->failed = status; /* I13 */
 	destage_check_drains(v);
 	snapshots_fail(v, status);
+	if (status == -ESTALE)
+		writer_find_thief(v);
 	/* Nothing will make room in the journal any more: writes that wait for it end now. */
 	if (v->journal)
 		journal_fail(v->journal, status);

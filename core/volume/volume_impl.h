@@ -56,6 +56,7 @@ struct watch {
 	struct iovec iov;
 	char name[STORE_NAME_MAX], tag[STORE_TAG_MAX]; /* v->tag when it was asked for */
 	uint8_t *buf;				       /* NULL: nothing is watched */
+	struct err holder;			       /* who has the lock */
 	bool in_store;
 };
 
@@ -212,6 +213,7 @@ int writer_watch(struct volume *v) MUST_CHECK; /* from now on */
 void writer_unwatch(struct volume *v);
 /* It failed with -ESTALE: the message; returns that. */
 int volume_say_lost(struct volume *v, struct err *e);
+void writer_find_thief(struct volume *v); /* it was lost: learn to whom, for the messages */
 
 /* gc.c */
 int collector_new(struct volume *v);

@@ -9,7 +9,8 @@
  * maps: from then on the other one can neither write a checkpoint nor delete anything.
  *
  * The other one learns it at its next superblock change, or when it looks at the superblock, which
- * every writer does each `writer.check_ms`.
+ * every writer does each `writer.check_ms`.  Who it was, for the messages, is in the superblock
+ * once the thief has raised the epoch; until then, while it is loading the maps, the lock says it.
  */
 #include "volume/checkpoint_impl.h"
 
@@ -246,7 +247,7 @@ static void look_later(struct volume *v)
 			loop_now(v->loop) + (uint64_t)v->cfg.writer_check_ms * 1000000);
 }
 
-/* A thief that has only begun is not there by name yet. */
+/* A thief that is still loading is not there by name yet. */
 static void note_thief(struct volume *v, const struct superblock *sb)
 {
 	if (sb->epoch[sb->epochs - 1].epoch > v->epoch)
@@ -260,13 +261,34 @@ static void lost(struct volume *v, const struct superblock *sb)
 	volume_fail(v, -ESTALE); /* I11 */
 }
 
+static struct store_req who_has_lock(const struct volume *v, struct err *holder)
+{
+	return (struct store_req){.op = STORE_LOCK, .name = v->name, .ask = true, .err = holder};
+}
+
+/* -ESTALE, where no other holder is expected to be named: the cluster lets this client do nothing
+ * any more (rados.blocklist), which is the thief's doing. */
+static void note_holder(struct volume *v, int64_t status, const struct err *holder)
+{
+	if (status == -EBUSY)
+		snprintf(v->lost_to, sizeof(v->lost_to), "%.*s", (int)sizeof(v->lost_to) - 1,
+			holder->msg);
+	else if (status == -ESTALE)
+		snprintf(v->lost_to, sizeof(v->lost_to),
+			"another writer, which had the cluster shut this client out (blocklist)");
+}
+
 int volume_say_lost(struct volume *v, struct err *e)
 {
 	struct superblock *sb = v->lost_to[0] ? NULL : malloc(sizeof(*sb));
+	struct err holder = {.msg = ""};
+	struct store_req r = who_has_lock(v, &holder);
 
 	if (sb && volume_read_superblock(v->store, v->name, sb, NULL, NULL) == 0)
 		note_thief(v, sb);
 	free(sb);
+	if (!v->lost_to[0])
+		note_holder(v, store_wait(v->store, &r), &holder);
 	return err_set(e, -ESTALE,
 		"image '%s' was taken over by %s; what was not in the store by then is lost to it, "
 		"and stays in this pool's journal: see `lsvd journal list`",
@@ -287,11 +309,40 @@ static void judge_superblock(struct volume *v, int64_t bytes)
 	free(sb);
 }
 
+static void asked(struct store_req *r, int64_t status)
+{
+	struct volume *v = container_of(r, struct volume, watch.req);
+
+	v->watch.in_store = false;
+	if (!v->lost_to[0])
+		note_holder(v, status, &v->watch.holder);
+}
+
+static void name_thief(struct volume *v, int64_t bytes)
+{
+	struct superblock *sb = bytes > 0 ? malloc(sizeof(*sb)) : NULL;
+	struct watch *w = &v->watch;
+
+	if (sb && superblock_decode(w->buf, (size_t)bytes, sb, NULL) == 0)
+		note_thief(v, sb);
+	free(sb);
+	if (v->lost_to[0] || v->closing)
+		return;
+	w->req = who_has_lock(v, &w->holder);
+	w->req.done = asked;
+	w->in_store = true;
+	store_submit(v->store, &w->req);
+}
+
 static void looked(struct store_req *r, int64_t status)
 {
 	struct volume *v = container_of(r, struct volume, watch.req);
 
 	v->watch.in_store = false;
+	if (v->failed == -ESTALE) {
+		name_thief(v, status);
+		return;
+	}
 	/* A swap of ours was under way, or is: it will tell. */
 	if (!v->failed && !v->closing && !v->ckpt->swap.busy && !strcmp(v->watch.tag, v->tag)) {
 		if (status == -ENOENT)
@@ -302,17 +353,10 @@ static void looked(struct store_req *r, int64_t status)
 	look_later(v);
 }
 
-static void look(struct loop_timer *t)
+static void read_superblock(struct volume *v)
 {
-	struct volume *v = container_of(t, struct volume, watch.timer);
 	struct watch *w = &v->watch;
 
-	if (v->failed || v->closing || w->in_store)
-		return;
-	if (v->ckpt->swap.busy) {
-		look_later(v);
-		return;
-	}
 	memcpy(w->tag, v->tag, sizeof(w->tag));
 	snprintf(w->name, sizeof(w->name), "%s/super", v->name);
 	w->iov = (struct iovec){.iov_base = w->buf, .iov_len = SUPERBLOCK_BYTES};
@@ -324,6 +368,24 @@ static void look(struct loop_timer *t)
 		.done = looked};
 	w->in_store = true;
 	store_submit(v->store, &w->req);
+}
+
+static void look(struct loop_timer *t)
+{
+	struct volume *v = container_of(t, struct volume, watch.timer);
+
+	if (v->failed || v->closing || v->watch.in_store)
+		return;
+	if (v->ckpt->swap.busy)
+		look_later(v);
+	else
+		read_superblock(v);
+}
+
+void writer_find_thief(struct volume *v)
+{
+	if (v->watch.buf && !v->watch.in_store && !v->closing && !v->lost_to[0])
+		read_superblock(v);
 }
 
 int writer_watch(struct volume *v)

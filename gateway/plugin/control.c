@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "gateway/plugin/control.h"
-#include "gateway/plugin/params.h"
 #include "gateway/plugin/say.h"
 
 #include <errno.h>
@@ -148,7 +147,8 @@ static json_t *do_add(struct gateway *gw, json_t *request)
 		.snapshot = text_of(request, "snapshot"),
 	};
 	const char *name = text_of(request, "export"), *image = text_of(request, "image");
-	char why[LSVD_ERR_MAX] = "";
+	char why[LSVD_ERR_MAX] = "", ignored[LSVD_ERR_MAX];
+	struct lsvd_image_info info;
 	struct export *x;
 	int rc;
 
@@ -161,9 +161,11 @@ static json_t *do_add(struct gateway *gw, json_t *request)
 		return answer(rc, why);
 	if (json_is_true(json_object_get(request, "open")))
 		rc = export_keep(x, why);
+	else
+		rc = lsvd_image_stat(gw->ctx, x->url, &info, why);
 	export_put(x);
 	if (rc < 0)
-		(void)export_remove(gw, name, NULL);
+		(void)export_remove(gw, name, ignored);
 	return answer(rc, why);
 }
 

@@ -166,18 +166,21 @@ int export_get(struct gateway *gw, const char *name, struct export **out, char *
 }
 
 /* x->lock is held. */
-static void close_image(struct export *x)
+static int close_image(struct export *x, char *why)
 {
-	char why[LSVD_ERR_MAX] = "";
+	char text[LSVD_ERR_MAX] = "";
+	int rc;
 
 	if (!x->img)
-		return;
+		return 0;
 	say_debug("close %s", x->url);
-	if (lsvd_image_close(x->img, why) < 0)
-		say_error("close %s: %s", x->url, why);
+	rc = lsvd_image_close(x->img, text);
 	x->img = NULL;
 	free(x->tracing);
 	x->tracing = NULL;
+	if (rc < 0)
+		say_error("close %s: %s", x->url, text);
+	return rc < 0 && why ? refuse(why, rc, "close %.100s: %.380s", x->url, text) : rc;
 }
 
 void export_put(struct export *x)
@@ -190,34 +193,32 @@ void export_put(struct export *x)
 	if (gone)
 		cut_out(gw, x);
 	pthread_mutex_unlock(&gw->lock);
-	if (!gone)
-		return;
-	pthread_mutex_lock(&x->lock);
-	close_image(x);
-	pthread_mutex_unlock(&x->lock);
-	export_free(x);
+	if (gone)
+		export_free(x);
 }
 
 int export_remove(struct gateway *gw, const char *name, char *why)
 {
-	char ignored[LSVD_ERR_MAX];
 	struct export *x;
 	int rc = 0;
 
-	why = why ? why : ignored;
 	pthread_mutex_lock(&gw->lock);
 	x = find(gw, name);
 	if (!x)
 		rc = refuse(why, -ENOENT, "there is no export '%.80s'", name);
 	else if (x->users)
 		rc = refuse(why, -EBUSY, "export '%.80s' is in use", name);
-	else
+	if (rc == 0) {
 		x->removed = true;
-	if (rc == 0)
 		x->users++;
+	}
 	pthread_mutex_unlock(&gw->lock);
-	if (rc == 0)
-		export_put(x);
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&x->lock);
+	rc = close_image(x, why);
+	pthread_mutex_unlock(&x->lock);
+	export_put(x);
 	return rc;
 }
 
@@ -260,6 +261,17 @@ static int start_trace(struct export *x, const char *path, char *why)
 	return rc;
 }
 
+/* What an earlier opening recorded is kept: this one goes to FILE.2, FILE.3 ... */
+static int trace_opening(struct export *x, char *why)
+{
+	char path[PATH_LEN];
+
+	if (++x->traced == 1)
+		return start_trace(x, x->opt.trace, why);
+	snprintf(path, sizeof(path), "%.1000s.%u", x->opt.trace, x->traced);
+	return start_trace(x, path, why);
+}
+
 /* x->lock is held. */
 static int open_image(struct export *x, bool readonly, char *why)
 {
@@ -279,9 +291,9 @@ static int open_image(struct export *x, bool readonly, char *why)
 	if (lsvd_image_info(x->img, &info) == 0 && info.taken_from[0])
 		say_error("%s is taken over from %s", x->url, info.taken_from);
 	if (x->opt.trace)
-		rc = start_trace(x, x->opt.trace, why);
+		rc = trace_opening(x, why);
 	if (rc < 0)
-		close_image(x);
+		(void)close_image(x, NULL);
 	return rc;
 }
 
@@ -311,7 +323,7 @@ void export_detach(struct export *x)
 {
 	pthread_mutex_lock(&x->lock);
 	if (--x->connections == 0 && !x->opt.keep_open)
-		close_image(x);
+		(void)close_image(x, NULL);
 	pthread_mutex_unlock(&x->lock);
 	export_put(x);
 }
@@ -419,7 +431,7 @@ void exports_close(struct gateway *gw)
 		struct export *x = gw->exports;
 
 		gw->exports = x->next;
-		close_image(x);
+		(void)close_image(x, NULL);
 		export_free(x);
 	}
 	gw->last = &gw->exports;

@@ -27,7 +27,9 @@ struct export_options {
 	bool readonly;
 	bool keep_open; /* after the last connection */
 	bool no_journal, steal;
-	const char *trace;    /* file, "%n" in it is the export's name; NULL: none.  Interned */
+	/* File, "%n" in it is the export's name, for the first opening; FILE.2, FILE.3 ... for those
+	 * after it.  NULL: none.  Interned */
+	const char *trace;
 	const char *snapshot; /* the image as it was then, read only; NULL.  Interned */
 };
 
@@ -44,7 +46,8 @@ struct export {
 	struct lsvd_image *img; /* NULL: not open */
 	bool img_readonly;
 	unsigned connections;
-	char *tracing; /* the file being recorded to; NULL: none */
+	unsigned traced; /* openings recorded because of opt.trace */
+	char *tracing;	 /* the file being recorded to; NULL: none */
 };
 
 struct gateway {
@@ -62,13 +65,12 @@ void gateway_init(struct gateway *gw);
 int export_add(struct gateway *gw, const char *name, const char *url,
 	const struct export_options *opt, struct export **out, char *why);
 
-/* No new connections; it goes, and its image is closed, with the last that it has.  -ENOENT; -EBUSY:
- * it has connections. */
+/* Close its image, when it is open, and forget it.  -ENOENT; -EBUSY: it has connections; or what the
+ * closing says, and then it is gone all the same. */
 int export_remove(struct gateway *gw, const char *name, char *why);
 
 /* Hold the export of this name, or (-ENOENT) say what there is.  export_put() what was got. */
 int export_get(struct gateway *gw, const char *name, struct export **out, char *why);
-/* Closes the image when nobody uses it any more and it is not kept. */
 void export_put(struct export *x);
 
 /* A connection: opens the image if it is not.  The export is held until export_detach(). */

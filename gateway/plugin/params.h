@@ -22,10 +22,6 @@ int params_set(struct params *p, const char *key, const char *value, char *why);
 /* After the last. */
 int params_check(struct params *p, char *why);
 
-/* `file:NAME` with a relative name, behind filters too, made absolute: the server leaves its
- * directory.  The caller frees it.  NULL: no memory. */
-char *params_absolute(const char *url);
-
 extern const char params_help[];
 
 #endif

@@ -137,8 +137,7 @@ TEST(overlapping_retransmissions)
 	for (unsigned i = 0; i < TALKS; i++) {
 		struct talk *t = talks[i](&s, 30);
 		struct how h = {.mss = 700, .client_port = 5000, .random = &s, .isn = {1, 2}};
-		struct frames a = pack(t, &h), b = pack(t, &h),
-			      both = {.n = 0};
+		struct frames a = pack(t, &h), b = pack(t, &h), both = {.n = 0};
 
 		for (unsigned j = 0; j < a.n || j < b.n; j++) {
 			if (j < a.n)
@@ -188,7 +187,9 @@ TEST(what_the_capture_missed_is_counted)
 		 * else */
 		assert_true(missing + got.counts.wire.unanswered <= 16 * lost);
 		if (missing)
-			assert_true(got.counts.wire.lost_place + got.counts.wire.ranges_cut + got.counts.wire.headers_cut > 0);
+			assert_true(got.counts.wire.lost_place + got.counts.wire.ranges_cut +
+					    got.counts.wire.headers_cut >
+				    0);
 		frames_free(&f);
 		talk_free(t);
 	}
@@ -433,7 +434,7 @@ TEST(only_the_unit_asked_for)
 static enum packet_kind parse_as(int link, const uint8_t *head, size_t n, const uint8_t *ip,
 	size_t len, struct tcp_segment *g, bool *frag)
 {
-	uint8_t b[512];
+	static uint8_t b[512];
 
 	memcpy(b, head, n);
 	memcpy(b + n, ip, len);

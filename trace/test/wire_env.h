@@ -562,7 +562,8 @@ static inline struct frame make_frame(const struct how *h, enum wire_dir dir, ui
 	put_be(&b, 0, 4);
 	assert_int_equal(b.n, 54);
 	memcpy(f.bytes, b.b, 54);
-	memcpy(f.bytes + 54, data, len);
+	if (len)
+		memcpy(f.bytes + 54, data, len);
 	return f;
 }
 

@@ -5,7 +5,8 @@
  *
  *   work run DIR TREE LOG MARKS SEED     copy TREE, make files and databases come and go in DIR
  *   work check IMAGE TYPE MARKS POS      mount IMAGE (ext4, xfs), look for all that was promised
- * when the log was POS bytes long, unmount, check the file system
+ * when the log was POS bytes long, unmount, check the file system; exit code 1 when something is
+ * wrong with it, 2 when it could not be checked
  *
  * MARKS has a line for each promise: the length of the recorder's log when it was given, then
  *   F PATH HASH   fsync of the file, and of its directory, has returned
@@ -496,6 +497,40 @@ static int attach(const char *image, char *name, size_t len)
 	err(2, "no free loop device");
 }
 
+static bool attached(const char *dev, ino_t image)
+{
+	struct loop_info64 info;
+	int fd = open(dev, O_RDONLY | O_CLOEXEC);
+	bool yes = fd >= 0 && ioctl(fd, LOOP_GET_STATUS64, &info) == 0 && info.lo_inode == image;
+
+	if (fd >= 0)
+		close(fd);
+	return yes;
+}
+
+/*
+ * After umount, a mount namespace that somebody made meanwhile may still hold a copy of the mount.
+ * The file system then lives on: its log is dirty, which fsck takes for damage, and what it writes
+ * later goes into the state that is checked next.
+ */
+static void await_detached(const char *dev, const char *image)
+{
+	enum { SECONDS = 60, STEP_US = 10000 };
+	struct stat st;
+
+	if (stat(image, &st) < 0)
+		err(2, "%s", image);
+	for (int tries = 0; attached(dev, st.st_ino); tries++) {
+		if (tries == SECONDS * (1000000 / STEP_US))
+			errx(2,
+				"%s is unmounted, but still on %s after %d s: another mount "
+				"namespace "
+				"holds it (look for it in /proc/*/mountinfo)",
+				image, dev, SECONDS);
+		usleep(STEP_US);
+	}
+}
+
 static void fsck(const char *type, const char *image)
 {
 	char cmd[PATH_LEN + 100];
@@ -506,8 +541,12 @@ static void fsck(const char *type, const char *image)
 		image);
 	fflush(stdout);
 	rc = system(cmd);
-	if (rc)
-		problem("%s: status %d", cmd, WIFEXITED(rc) ? WEXITSTATUS(rc) : -1);
+	if (rc == -1)
+		err(2, "%s", cmd);
+	if (WIFSIGNALED(rc))
+		problem("%s: signal %d", cmd, WTERMSIG(rc));
+	else if (rc)
+		problem("%s: exit code %d", cmd, WEXITSTATUS(rc));
 }
 
 static int check(char **argv)
@@ -530,6 +569,7 @@ static int check(char **argv)
 	check_promises(dir, argv[2], strtoull(argv[3], NULL, 10));
 	if (umount(dir) < 0)
 		err(2, "umount %s", dir);
+	await_detached(dev, image);
 	fsck(type, image);
 	return problems ? 1 : 0;
 }
