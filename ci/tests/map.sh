@@ -5,6 +5,7 @@
 # As root, with fuse and loop devices or nbd.  Everything lives in a folder under ${TMPDIR:-/var/tmp}, which is removed at
 # the end, as are the devices.  O is the build folder.
 # Last line: `map: N passed, N failed, N skipped`; exit code 0 when none failed.
+# needs: mounts
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 O=${O:-build}
