@@ -45,7 +45,7 @@ const struct target targets[] = {
 	{"boot.reorg_prefetch.20ms.gets_ratio_original",
 		"boot, reorganised with prefetch, 20 ms store: GETs against the original's cold "
 		"boot",
-		1.0 / 20, NAN, true, false},
+		1.0 / 20, 1.0 / 50, true, false},
 	{"boot.reorg_prefetch.20ms.outstanding_ratio_original",
 		"boot, reorganised with prefetch, 20 ms store: time with reads outstanding against "
 		"the original's",
