@@ -67,6 +67,8 @@ const struct target targets[] = {
 	{"vmboot.rebuilt.outstanding_ratio_imported", "the same: time with a read waiting", 1, NAN,
 		true, false},
 	{"vmboot.rebuilt.bytes_ratio_imported", "the same: bytes fetched", 1, NAN, true, false},
+	{"vmboot.rebuilt.marker_ratio_imported", "the same: time to the marker", 1, NAN, true,
+		false},
 	{"vmboot.write.p99_ratio_idle",
 		"4 KiB writes while a profile streams in: p99 against without", 2, NAN, true, false},
 	{"trace.cpu_overhead_percent", "CPU that recording a trace costs, percent", 2, NAN, true,
