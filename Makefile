@@ -211,6 +211,13 @@ $(O)/bench/bench_%: $(O)/core/test/bench_%.o $(O)/liblsvd.a
 	$(call note,LD)
 	$(Q)$(CC) $(SAN) -o $@ $^ $(LIBS)
 
+# Those of the tool's rooms.
+benches += $(patsubst trace/test/%.c,$(O)/bench/%,$(wildcard trace/test/bench_*.c))
+$(O)/bench/bench_%: $(O)/trace/test/bench_%.o $(call obj,$(filter-out cli/main.c,$(tool_src))) $(O)/liblsvd.a
+	@mkdir -p $(@D)
+	$(call note,LD)
+	$(Q)$(CC) $(SAN) -o $@ $^ $(LIBS)
+
 bench-micro: $(benches)  ## measure single modules
 	@for b in $(benches); do echo "$$(basename $$b)"; $$b || exit 1; done
 

@@ -196,10 +196,10 @@ static void verdicts(FILE *f, const struct results *r)
 	for (const struct target *t = targets; t->figure; t++)
 		if (target_applies(t, r))
 			target_row(f, t, r);
-	fputs("</tbody></table></div>\n<p class=\"soft\">The verdict is on the median. Ratios are "
-	      "taken round "
-	      "by round against the raw disk of the same run.</p>\n",
-		f);
+	fputs("</tbody></table></div>\n<p class=\"soft\">The verdict is on the median.", f);
+	if (!vmboot_is(r))
+		fputs(" Ratios are taken round by round against the raw disk of the same run.", f);
+	fputs("</p>\n", f);
 }
 
 /* ---- machine ---- */

@@ -45,7 +45,7 @@ const struct target targets[] = {
 	{"boot.reorg_prefetch.20ms.gets_ratio_original",
 		"boot, reorganised with prefetch, 20 ms store: GETs against the original's cold "
 		"boot",
-		1.0 / 20, NAN, true, false},
+		1.0 / 20, 1.0 / 50, true, false},
 	{"boot.reorg_prefetch.20ms.outstanding_ratio_original",
 		"boot, reorganised with prefetch, 20 ms store: time with reads outstanding against "
 		"the original's",
@@ -67,6 +67,8 @@ const struct target targets[] = {
 	{"vmboot.rebuilt.outstanding_ratio_imported", "the same: time with a read waiting", 1, NAN,
 		true, false},
 	{"vmboot.rebuilt.bytes_ratio_imported", "the same: bytes fetched", 1, NAN, true, false},
+	{"vmboot.rebuilt.marker_ratio_imported", "the same: time to the marker", 1, NAN, true,
+		false},
 	{"vmboot.write.p99_ratio_idle",
 		"4 KiB writes while a profile streams in: p99 against without", 2, NAN, true, false},
 	{"trace.cpu_overhead_percent", "CPU that recording a trace costs, percent", 2, NAN, true,

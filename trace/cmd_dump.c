@@ -9,7 +9,7 @@
 #include <string.h>
 
 struct args {
-	const char *path[1];
+	const char *path[1], *volume;
 	bool json;
 };
 
@@ -19,6 +19,8 @@ static error_t parse(int key, char *arg, struct argp_state *st)
 
 	if (key == 'j')
 		a->json = true;
+	else if (key == 'V')
+		a->volume = arg;
 	else if (key == ARGP_KEY_ARG)
 		cmd_positional(st, a->path, 1, arg);
 	else if (key == ARGP_KEY_END && !a->path[0])
@@ -66,6 +68,7 @@ static int flush_stdout(void)
 int cmd_trace_dump(int argc, char **argv)
 {
 	static const struct argp_option options[] = {
+		{"volume", 'V', "NAME", 0, "of several: the requests to this one", 0},
 		{"json", 'j', NULL, 0, "one JSON object per line", 0},
 		{NULL, 0, NULL, 0, NULL, 0},
 	};
@@ -80,7 +83,7 @@ int cmd_trace_dump(int argc, char **argv)
 	int rc;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &a);
-	rc = cmd_load(a.path[0], NULL, &t);
+	rc = cmd_load(a.path[0], a.volume, &t);
 	if (rc != CLI_OK)
 		return rc;
 	if (!a.json)

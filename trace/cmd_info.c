@@ -9,11 +9,12 @@
 #include <time.h>
 
 struct args {
-	const char *path[1];
+	const char *path[1], *volume;
 	bool json;
 };
 
 static const struct argp_option options[] = {
+	{"volume", 'V', "NAME", 0, "of several: the requests to this one", 0},
 	{"json", 'j', NULL, 0, "print JSON", 0},
 	{NULL, 0, NULL, 0, NULL, 0},
 };
@@ -24,6 +25,8 @@ static error_t parse(int key, char *arg, struct argp_state *st)
 
 	if (key == 'j')
 		a->json = true;
+	else if (key == 'V')
+		a->volume = arg;
 	else if (key == ARGP_KEY_ARG)
 		cmd_positional(st, a->path, 1, arg);
 	else if (key == ARGP_KEY_END && !a->path[0])
@@ -191,7 +194,8 @@ int cmd_trace_info(int argc, char **argv)
 	static const struct argp argp = {.options = options,
 		.parser = parse,
 		.args_doc = "TRACE",
-		.doc = "Print what is in a trace (LSVD's, CSV, or a fio iolog; - is stdin)."
+		.doc = "Print what is in a trace, in any format that `lsvd trace import` "
+		       "reads; - is stdin."
 		       "\vStall time adds up how long each read waited; read outstanding is the "
 		       "time "
 		       "with at least one read in flight.\n\n"
@@ -202,7 +206,7 @@ int cmd_trace_info(int argc, char **argv)
 	int rc;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &a);
-	rc = cmd_load(a.path[0], NULL, &t);
+	rc = cmd_load(a.path[0], a.volume, &t);
 	if (rc != CLI_OK)
 		return rc;
 	if (trace_analyse(&t, &info) < 0)

@@ -10,7 +10,7 @@
 
 struct args {
 	const char *path[1], *title;
-	const char *output;
+	const char *output, *volume;
 	uint64_t width, height;
 	bool script;
 };
@@ -20,6 +20,7 @@ static const struct argp_option options[] = {
 	{"title", 't', "TEXT", 0, "its title (default: the trace's comment, or its name)", 0},
 	{"width", 'w', "PIXELS", 0, "default 1200", 0},
 	{"height", 'h', "PIXELS", 0, "default 900", 0},
+	{"volume", 'V', "NAME", 0, "of several: the requests to this one", 0},
 	{"script", 's', NULL, 0, "print the gnuplot script instead of running it", 0},
 	{NULL, 0, NULL, 0, NULL, 0},
 };
@@ -42,6 +43,8 @@ static error_t parse(int key, char *arg, struct argp_state *st)
 		pixels(st, arg, &a->width);
 	else if (key == 'h')
 		pixels(st, arg, &a->height);
+	else if (key == 'V')
+		a->volume = arg;
 	else if (key == 's')
 		a->script = true;
 	else if (key == ARGP_KEY_ARG)
@@ -70,7 +73,7 @@ int cmd_trace_plot(int argc, char **argv)
 	int rc;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &a);
-	rc = cmd_load(a.path[0], NULL, &t);
+	rc = cmd_load(a.path[0], a.volume, &t);
 	if (rc != CLI_OK)
 		return rc;
 	opt = (struct plot_options){.output = a.output,

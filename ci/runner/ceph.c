@@ -331,7 +331,7 @@ static int store_bench(struct bench *b, enum place at, double *mib_s, struct err
 {
 	char tool[BENCH_PATH + 8];
 	const char *argv[] = {tool, "store-bench", places[at].store, "--size=8M", "--depth=4",
-		"--seconds=2", "--json", NULL};
+		"--phases=put", "--seconds=3", "--json", NULL};
 	json_t *out = NULL;
 	int rc;
 
@@ -372,8 +372,8 @@ static int drain_turn(struct bench *b, enum place at, unsigned round, struct err
 {
 	json_t *params = json_pack("{s:i, s:i, s:s}", "dirty_mib", DRAIN_MIB, "pool_mib",
 		DRAIN_POOL_MIB, "store_bench",
-		at == RADOS ? "lsvd store-bench rados:rbd --size=8M --depth=4 --seconds=2"
-			    : "lsvd store-bench s3:bench/vols --size=8M --depth=4 --seconds=2");
+		at == RADOS ? "lsvd store-bench rados:rbd --size=8M --depth=4 --phases=put --seconds=3"
+			    : "lsvd store-bench s3:bench/vols --size=8M --depth=4 --phases=put --seconds=3");
 	double put, drained;
 	char name[40];
 	int rc;

@@ -6,6 +6,7 @@
 # Live captures need root (or CAP_NET_RAW); servers listen on loopback only.  O is the build folder.  Everything lives in a folder under
 # ${TMPDIR:-/var/tmp} that is removed at the end.
 # Last line: `capture: N passed, N failed, N skipped`; exit code 0 when none failed.
+# needs: mounts tracefs
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 O=${O:-build}
@@ -195,7 +196,7 @@ expected() {
 }
 
 iscsi_against_tgtd() {
-	needs tgtd tgtadm qemu-io iscsi-perf && needs_live || return 77
+	needs tgtd tgtadm qemu-io iscsi-perf tcpdump && needs_live || return 77
 	local url=iscsi://127.0.0.1:$iscsi_port/iqn.2026-01.test:d rc
 	start_tgtd
 	rc=$?
@@ -220,12 +221,31 @@ iscsi_against_tgtd() {
 	iscsi-perf -m 32 -b 16 -t 1 -r "$url/1" > "$tmp/perf" 2>&1 || { cat "$tmp/perf"; return 1; }
 	qemu-io -f raw -c 'write 0 4096' -c 'flush' "$url/2" > /dev/null || return 1
 	stop_capture two || return 1
+	header_digests || return 1
 	stop_tgtd
 	requests two | LC_ALL=C sort | awk -F, '$1 != "R" || $3 == 8192 { n[$1 "," $3]++ } END { for (k in n) print k, (n[k] > 1) }' | LC_ALL=C sort > "$tmp/kinds"
 	printf '%s\n' 'F,0 0' 'R,8192 1' 'W,4096 0' > "$tmp/want"
 	same "kinds of requests of iscsi-perf" "$tmp/kinds" "$tmp/want" || return 1
 	clean_sum two && [ "$(count two requests)" -gt 100 ] || { cat "$tmp/two.json"; return 1; }
 	grep -q '2 units were asked' "$tmp/two.err" || { echo "  it is not said that there are two units"; return 1; }
+}
+# The same requests with four bytes more in every header: nobody tells the capture.
+header_digests() {
+	local target=driver=iscsi,transport=tcp,portal=127.0.0.1:$iscsi_port,target=iqn.2026-01.test:d,lun=1
+	tgt --op update --mode target --tid 1 --name HeaderDigest --value CRC32C || return 1
+	tcpdump -Z root -i lo --immediate-mode -s 0 -A "tcp port $iscsi_port" > "$tmp/login" 2> "$tmp/tcpdump.err" &
+	local dumper=$!
+	pids="$pids $dumper"
+	wait_for "$tmp/tcpdump.err" 'listening on' && capture digests --iscsi "$iscsi_port" || return 1
+	io_commands | qemu-io --image-opts "$target,header-digest=crc32c" > "$tmp/qemu-io.out" 2>&1 || { cat "$tmp/qemu-io.out"; return 1; }
+	stop_capture digests || return 1
+	kill -INT $dumper
+	wait $dumper
+	forget $dumper
+	[ "$(grep -ac 'HeaderDigest=CRC32C' "$tmp/login")" -ge 2 ] || { echo "  they do not agree on digests"; return 1; }
+	requests digests | in_groups > "$tmp/wire"
+	expected | in_groups > "$tmp/want"
+	same "the wire and what was asked, with digests" "$tmp/wire" "$tmp/want" && clean_sum digests
 }
 # A client may cut a large request up: neighbours of one kind are put together again.
 in_groups() {

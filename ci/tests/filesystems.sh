@@ -29,9 +29,11 @@ export PATH=$PATH:/sbin:/usr/sbin
 [ -e /dev/fuse ] && [ -e /dev/loop-control ] || skip "no /dev/fuse or no loop devices here"
 # Who makes a mount namespace meanwhile (`ip netns exec` does) gets a copy of every mount it can see, and keeps that file system
 # alive after umount.  Ours nobody sees.
+# In a chroot / is no mount point that could be made private; then the folder of this test is made one.
 if [ -z "${FS_NAMESPACE:-}" ]; then
-	unshare -m true 2> /dev/null || skip "no mount namespaces here"
-	FS_NAMESPACE=1 exec unshare -m --propagation private ci/tests/filesystems.sh "$@"
+	if unshare -m true 2> /dev/null; then FS_NAMESPACE=private exec unshare -m ci/tests/filesystems.sh "$@"; fi
+	unshare -m --propagation unchanged true 2> /dev/null || skip "no mount namespaces here"
+	FS_NAMESPACE=unchanged exec unshare -m --propagation unchanged ci/tests/filesystems.sh "$@"
 fi
 tmp=$(mktemp -d "${TMPDIR:-/var/tmp}/lsvd-fs-XXXXXX") || exit 1
 
@@ -45,10 +47,12 @@ finish() {
 	wait
 	for m in $(awk -v t="$tmp/" 'index($2, t) == 1 { print $2 }' /proc/mounts | tac); do umount -l "$m"; done
 	for m in "$tmp"/*/loop; do [ ! -s "$m" ] || losetup -d "$(cat "$m")"; done
+	[ "$FS_NAMESPACE" = private ] || umount -l "$tmp"
 	rm -rf "$tmp"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
+if [ "$FS_NAMESPACE" != private ] && ! { mount --bind "$tmp" "$tmp" && mount --make-private "$tmp"; }; then skip "no private mounts here"; fi
 
 if ! { ${CC:-cc} -O2 -shared -fPIC -D_GNU_SOURCE -o "$tmp/recorder.so" ci/tests/fs/recorder.c &&
 	${CC:-cc} -O2 -D_GNU_SOURCE -Wno-format-truncation -o "$tmp/work" ci/tests/fs/work.c -lsqlite3; } > "$tmp/cc" 2>&1; then

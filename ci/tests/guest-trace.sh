@@ -52,5 +52,6 @@ for f in workloads/boot/*.csv; do
 	is=$(ci/guest stats "$f" | sed -nE 's/^requests: ([0-9]+) reads, ([0-9]+) writes, ([0-9]+) flushes.*/\1\/\2\/\3 /p; s/^reads touch ([0-9]+) unique.*/\1 /p' | tr -d '\n')
 	same "$n: counts as the README tells" "$is" "$told"
 done
+same "counts as JSON" "$(ci/guest stats workloads/boot/srv-1.csv json)" ', "reads": 1433, "writes": 103, "flushes": 27, "discards": 0, "zeroes": 0, "read_bytes": 67753984, "write_bytes": 2756608, "unique_bytes": 67747840, "outstanding_ms": 178.078'
 echo "guest-trace: $pass passed, $fail failed, 0 skipped"
 [ $fail = 0 ]

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # install: what `make install` puts where, that programs link with it, and that uninstall leaves nothing; that a change
 # of compiler flags rebuilds; that the engine shows fio one symbol and the library only its own.
+# It may link again what others run (the version is in it, and a commit changes that).
+# needs: alone
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 o=${O:-build}

@@ -13,6 +13,7 @@
 #
 # Everything lives in a folder under ${TMPDIR:-/var/tmp} and in namespaces of its own, removed at the end.  O is the build
 # folder.  Last line: `legs: N passed, N failed, N skipped`; exit code 0 when none failed.
+# needs: mounts
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 O=${O:-build}

@@ -124,9 +124,9 @@ tls() {
 	[ -n "${CEPH_RGW_TLS_URL:-}" ] || { echo "  no openssl (package openssl)"; return 77; }
 	local ca="--set=s3.ca_file=$CEPH_RGW_CA"
 	export AWS_ENDPOINT_URL=$CEPH_RGW_TLS_URL
-	head -c 3M /dev/urandom > "$tmp/raw"
-	ok import -q "$tmp/raw" s3:bkt/tls/a "$ca" && AWS_CA_BUNDLE=$CEPH_RGW_CA ok fsck --data s3:bkt/tls/a || return
-	ok export -q s3:bkt/tls/a "$tmp/raw2" --set=s3.verify=false && cmp "$tmp/raw" "$tmp/raw2" || return
+	head -c 3M /dev/urandom > "$tmp/tls1"
+	ok import -q "$tmp/tls1" s3:bkt/tls/a "$ca" && AWS_CA_BUNDLE=$CEPH_RGW_CA ok fsck --data s3:bkt/tls/a || return
+	ok export -q s3:bkt/tls/a "$tmp/tls2" --set=s3.verify=false && cmp "$tmp/tls1" "$tmp/tls2" || return
 	# An authority that nobody told it; another one; a file that is none; a name that is not in the certificate.
 	exits 1 info s3:bkt/tls/a && has 'certificate.*see the settings s3.ca_file and s3.verify' || return
 	openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj '/CN=another CA' -keyout "$tmp/ca.key" -out "$tmp/ca.pem" 2> "$out" || return
@@ -210,7 +210,8 @@ bench_cleans_up() {
 	has interrupted && empty bench/
 }
 
-# In no output, trace, pool, state file or whatever else the tests have left; the cluster's own folder, which has them, aside.
+# In no output, trace, pool, state file or whatever else the tests have left; the cluster's own folder, which has them, aside;
+# of the pools, two.
 no_secret_is_told() {
 	local trace=$tmp/secret.lsvdtrace
 	AWS_SESSION_TOKEN=WrongToken exits 1 info s3:bkt/secret/a || return
@@ -221,7 +222,7 @@ no_secret_is_told() {
 		ok trace info "$trace" && has 'writes?' || return
 	fi
 	ok rm s3:bkt/secret/a --pool "file:$tmp/pool6" || return
-	if grep -rlF -e "$AWS_SECRET_ACCESS_KEY" -e WrongSecret -e WrongToken "$tmp" --exclude-dir=c --exclude-dir=.aws > "$tmp/told"; then
+	if grep -rlF -e "$AWS_SECRET_ACCESS_KEY" -e WrongSecret -e WrongToken "$tmp" --exclude-dir=c --exclude-dir=.aws --exclude="pool[2-5]" > "$tmp/told"; then
 		echo "  a secret is in:"; cat "$tmp/told"
 		return 1
 	fi

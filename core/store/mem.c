@@ -23,8 +23,8 @@
 struct object {
 	uint64_t version;
 	struct mem_bytes bytes;
-	struct object *next;  /* among those to be used again */
-	unsigned refs;	      /* of copies of the table */
+	struct object *next;	  /* among those to be used again */
+	unsigned refs;		  /* of copies of the table */
 	struct fingerprint print; /* of the bytes, once asked for */
 	char name[STORE_NAME_MAX + 1];
 };

@@ -28,7 +28,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE_BYTES = 16384, SECTOR = 512, SIM_SECTOR = 512, CACHE_BYTES = 64 << 20, IN_FLIGHT_MAX = 256 };
+enum {
+	PAGE_BYTES = 16384,
+	SECTOR = 512,
+	SIM_SECTOR = 512,
+	CACHE_BYTES = 64 << 20,
+	IN_FLIGHT_MAX = 256
+};
 
 /* A completed write (or discard) that is not durable. */
 struct undo {
@@ -40,8 +46,8 @@ struct undo {
 };
 
 struct page {
-	uint8_t *bytes;	      /* NULL: zeroes */
-	bool borrowed;	      /* from the disk that this one was copied from */
+	uint8_t *bytes;		  /* NULL: zeroes */
+	bool borrowed;		  /* from the disk that this one was copied from */
 	struct fingerprint print; /* once asked for */
 };
 

@@ -46,12 +46,11 @@ void sim_disk_crash(struct sim_disk *d, uint64_t s, bool process_only);
 /* Writes that are not durable, or in flight. */
 unsigned sim_disk_undecided(const struct sim_disk *d);
 
-/* What a power failure now would leave, without one: a disk of its own that is off; `d` goes on, but
- * must outlive it and not change meanwhile, for what they have in common is shared.  Not by lot: of
- * the undecided writes number i in order of completion (0: the oldest; in flight: last) is there
- * wholly or not at all, as bit i of `kept` says (from the 64th on: as bit 63). */
-int sim_disk_after_crash(
-	const struct sim_disk *d, uint64_t kept, struct sim_disk **out) MUST_CHECK;
+/* What a power failure now would leave, without one: a disk of its own that is off; `d` goes on,
+ * but must outlive it and not change meanwhile, for what they have in common is shared.  Not by
+ * lot: of the undecided writes number i in order of completion (0: the oldest; in flight: last) is
+ * there wholly or not at all, as bit i of `kept` says (from the 64th on: as bit 63). */
+int sim_disk_after_crash(const struct sim_disk *d, uint64_t kept, struct sim_disk **out) MUST_CHECK;
 
 /* Grows whenever what a crash would leave may have become another. */
 uint64_t sim_disk_changes(const struct sim_disk *d);
@@ -59,8 +58,8 @@ uint64_t sim_disk_changes(const struct sim_disk *d);
 /* Adds all that reads would give. */
 void sim_disk_fingerprint(struct sim_disk *d, struct fingerprint *sum);
 
-/* A flush failed since the last power failure, so some completed writes will be lost with the power:
- * what it says is not to be believed until then. */
+/* A flush failed since the last power failure, so some completed writes will be lost with the
+ * power: what it says is not to be believed until then. */
 bool sim_disk_doubtful(const struct sim_disk *d);
 
 /* Flip one bit (bit rot) at this byte; change the model's faults; look at raw bytes. */

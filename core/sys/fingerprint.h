@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * fingerprint.h - 128 bits that tell contents apart: two CRC-64s of different polynomials.  For tests
- * that want to know whether they have seen something; not for anybody who might lie.  Pure.
+ * fingerprint.h - 128 bits that tell contents apart: two CRC-64s of different polynomials.  For
+ * tests that want to know whether they have seen something; not for anybody who might lie.  Pure.
  */
 #ifndef LSVD_SYS_FINGERPRINT_H
 #define LSVD_SYS_FINGERPRINT_H

@@ -643,8 +643,8 @@ static void check_kept(const struct victim *v, struct machine *m, bool damaged)
 	if (ctx_image_open(m->ctx, m->store, "v@kept", LSVD_OPEN_READONLY, &m->img, &m->e) == 0) {
 		read_all(m);
 		for (uint32_t i = 0; i < CV_SECTORS; i++)
-			if (!unreadable[i] &&
-				memcmp(seen + (size_t)i * 512, v->kept_image + (size_t)i * 512, 512))
+			if (!unreadable[i] && memcmp(seen + (size_t)i * 512,
+						      v->kept_image + (size_t)i * 512, 512))
 				fail_msg("%s: sector %u of the snapshot is wrong", now_doing, i);
 		assert_int_equal(lsvd_image_close(m->img, NULL), 0);
 	} else if (!damaged) {
@@ -671,7 +671,7 @@ static void damage_pool(struct leg *legs, const struct damage *d)
 		return;
 	touch(l, d->at, d->kind == DAMAGE_FLIP ? 1 : 4096);
 	if (d->kind == DAMAGE_FLIP)
-		l->bytes[d->at] ^= d->xor;
+		l->bytes[d->at] ^= d->xor ;
 	if (d->kind == DAMAGE_OTHER)
 		memcpy(l->bytes + d->at, l->bytes + d->from, 4096);
 	if (d->kind == DAMAGE_GONE)

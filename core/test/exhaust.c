@@ -44,7 +44,7 @@ struct script {
 static struct world worlds[WORKLOAD_LEVELS];
 static struct plan_trail trail;
 static struct fingerprint moment[WORKLOAD_LEVELS]; /* at the last event */
-static uint64_t event[WORKLOAD_LEVELS];	      /* since the cuts began */
+static uint64_t event[WORKLOAD_LEVELS];		   /* since the cuts began */
 static struct exhaust_how how;
 static char where[200];
 
@@ -149,7 +149,7 @@ static void run_op(struct vol *v, enum op op)
 
 /* ---- what was seen ---- */
 
-enum { SEEN_BITS = 24 };
+enum { SEEN_BITS = 21 };
 
 struct seen {
 	_Atomic uint64_t a, b;
@@ -161,7 +161,7 @@ static struct all {
 			states_again, distinct_again;
 	} n;
 	struct seen seen[1 << SEEN_BITS];
-} *all;
+} * all;
 
 void exhaust_begin(void)
 {
@@ -334,7 +334,8 @@ static void begin(uint64_t number)
 	char name[64];
 
 	exhaust_name(number, name);
-	snprintf(where, sizeof(where), "script %" PRIu64 " (%s), config %u", number, name, how.config);
+	snprintf(where, sizeof(where), "script %" PRIu64 " (%s), config %u", number, name,
+		how.config);
 	workload_level(0);
 	workload_forget();
 	world_init(w, &p);

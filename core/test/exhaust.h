@@ -2,8 +2,8 @@
 /*
  * exhaust.h - short scripts, cut everywhere.
  *
- * A script is one to three of the operations below on an image that has some data.  It runs once; at
- * each event of the loop from the beginning of its last operation until nothing more happens by
+ * A script is one to three of the operations below on an image that has some data.  It runs once;
+ * at each event of the loop from the beginning of its last operation until nothing more happens by
  * itself, what a power failure would leave is made beside it (sim_copy.h), for every choice of the
  * writes that are not durable then: all choices of up to `bits` writes; of more, none, all, and of
  * the newest bits each alone, and all but each.  There the image is opened again, judged, used,
@@ -51,8 +51,8 @@ struct exhaust_how {
 	bool uncut; /* only run it */
 };
 
-/* A state that is wrong ends the process.  Returns what the script itself came to, which looking into
- * its crashes does not change. */
+/* A state that is wrong ends the process.  Returns what the script itself came to, which looking
+ * into its crashes does not change. */
 struct fingerprint exhaust_run(uint64_t script, const struct exhaust_how *how);
 
 #endif

@@ -66,7 +66,8 @@ static void add_snap(struct fingerprint *d, const struct snap *s)
 		fingerprint_add(d, s->frozen, s->sectors * sizeof(*s->frozen));
 }
 
-/* Without what opening it sets anew: what was acknowledged, flushed and stored has gone into `must`. */
+/* Without what opening it sets anew: what was acknowledged, flushed and stored has gone into
+ * `must`. */
 static void add_vol(struct fingerprint *d, const struct vol *v)
 {
 	const struct oracle *o = &v->o;

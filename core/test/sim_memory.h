@@ -22,6 +22,12 @@ static void *spare_blocks[SPARE_MAX];
 static unsigned spare_n;
 static size_t spare_bytes;
 
+/* They went with the memory that they came from (sim_arena.h). */
+static inline void prefault_forget(void)
+{
+	spare_n = 0;
+}
+
 struct prefault *prefault_new(size_t bytes)
 {
 	struct prefault *p = calloc(1, sizeof(*p));

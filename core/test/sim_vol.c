@@ -158,8 +158,8 @@ static int try_open(struct vol *v, unsigned flags, char *why)
 	int rc = 0;
 
 	for (unsigned i = 0; i < OPEN_TRIES; i++) {
-		rc = world_open_image(v, flags | (w->zombie.steal ? LSVD_OPEN_STEAL : 0u), &v->img,
-			why);
+		rc = world_open_image(
+			v, flags | (w->zombie.steal ? LSVD_OPEN_STEAL : 0u), &v->img, why);
 		/* A superblock may land late, from an earlier life; and a writer that does not know
 		 * yet that it lost the image makes checkpoints and deletes old ones. */
 		if (rc == -ESTALE && v->journal_lost && !flags)

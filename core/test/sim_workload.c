@@ -80,8 +80,8 @@ static void tell_all(const struct world *w)
 	for (unsigned i = 0; i < SLOTS; i++)
 		if (load->slot[i].busy)
 			fprintf(stderr, "  in flight: %s op %d, sectors %u+%u, flags %u\n",
-				load->slot[i].v->name, (int)load->slot[i].io.op, load->slot[i].lba, load->slot[i].len,
-				load->slot[i].io.flags);
+				load->slot[i].v->name, (int)load->slot[i].io.op, load->slot[i].lba,
+				load->slot[i].len, load->slot[i].io.flags);
 }
 
 /* ---- what was stored ---- */

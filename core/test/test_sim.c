@@ -14,6 +14,7 @@
  */
 #include "test/test.h"
 
+#include "test/sim_arena.h"
 #include "test/sim_lives.h"
 #include "test/sim_memory.h"
 #include "test/sim_runner.h"
@@ -23,12 +24,19 @@
 
 enum { CUT_LIVES = 4, CUT_EVENTS = 1024 };
 
+static void run_plan(const struct plan *p)
+{
+	sim_arena_begin();
+	prefault_forget();
+	sim_run(p);
+}
+
 static void run_seed(uint64_t seed)
 {
 	struct plan p = {.seed = seed};
 
 	runner_plan(&p);
-	sim_run(&p);
+	run_plan(&p);
 }
 
 static void run_fenced(uint64_t seed)
@@ -36,7 +44,7 @@ static void run_fenced(uint64_t seed)
 	struct plan p = {.seed = seed, .always = 1u << F_ZOMBIE};
 
 	runner_plan(&p);
-	sim_run(&p);
+	run_plan(&p);
 }
 
 static void run_damaged(uint64_t seed)
@@ -44,7 +52,7 @@ static void run_damaged(uint64_t seed)
 	struct plan p = {.seed = seed, .always = 1u << F_DAMAGE};
 
 	runner_plan(&p);
-	sim_run(&p);
+	run_plan(&p);
 }
 
 static void run_cut(uint64_t n)
@@ -55,7 +63,7 @@ static void run_cut(uint64_t n)
 	p.cut[0] = 1 + at;
 	p.cut[1] = round ? 1 + (at + round * 37) % 200 : 0;
 	runner_plan(&p);
-	sim_run(&p);
+	run_plan(&p);
 }
 
 /* ---- the shortest that fails ---- */
@@ -96,11 +104,11 @@ static void run_as_then(uint64_t seed)
 {
 	struct plan p = {.seed = seed, .without = 1u << F_ROLLBACK};
 
-	sim_run(&p);
+	run_plan(&p);
 }
 
-/* Schedules that found something once, when there was no roll-back yet: an opening that was cut between the legs, and a superblock
- * that was tried again while the image closed. */
+/* Schedules that found something once, when there was no roll-back yet: an opening that was cut
+ * between the legs, and a superblock that was tried again while the image closed. */
 TEST(schedules_that_failed_once)
 {
 	static const uint64_t seeds[] = {70075930, 70127532, 70081138};

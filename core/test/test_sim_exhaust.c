@@ -126,7 +126,8 @@ TEST(looking_into_crashes_changes_nothing_and_is_repeatable)
 	assert_memory_equal(&cut, &uncut, sizeof(cut));
 }
 
-/* What is left out is the cuts of the scripts that a script begins with: those must be run alike. */
+/* What is left out is the cuts of the scripts that a script begins with: those must be run alike.
+ */
 TEST(a_script_has_the_configuration_of_what_it_begins_with)
 {
 	for (uint64_t i = 0; i < exhaust_scripts(2); i++) {

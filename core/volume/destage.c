@@ -24,7 +24,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { LACK_HIGH = 26, LACK_HIGHER = 36, BATCH_EXTENTS_MAX = 1 << 16, PACE_NS = 20000000, RATE_NS = 200000000 };
+enum { LACK_HIGH = 45, LACK_HIGHER = 55, BATCH_EXTENTS_MAX = 1 << 16, PACE_NS = 20000000, RATE_NS = 200000000 };
 
 static const uint64_t trim_after_ns =
 	2000000000u; /* idle so long: memory of the log is given back */

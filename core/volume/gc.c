@@ -23,7 +23,9 @@ enum {
 	BUSY_PERCENT = 60,
 	OBJECTS_MIN = 4,
 	CHOOSE_SLICE = 4096,
-	SHARE_DIVISOR = 2400,	/* of what is written, the cube of the missing percent by this may be moved */
+	CALM_PERCENT = 30,	/* of the journal are dirty: the store keeps up */
+	CALM_DIVISOR = 16,	/* then of what is written, the square of the missing percent by this may be moved; */
+	FLOOD_DIVISOR = 10000,	/* else the cube by this */
 	IDLE_NS = 20000000,
 };
 
@@ -343,20 +345,29 @@ static bool too_busy(const struct volume *v, uint32_t percent)
 	       journal_dirty_limit(v->journal) * (BUSY_PERCENT + lack);
 }
 
-/* While there are writers, GC moves no more than a share of what they write, which grows with the cube
- * of what is missing to gc.start: 3 % at 20 percent, 11 % at 30, 27 % at 40, all of it at 62.  So a
- * burst's garbage waits for quieter times, when emptier victims cost less, and a flood of random writes
- * still settles, near gc.start - 30, where as much is moved as such a flood needs.  Without writers it
- * does what it can. */
+/* While there are writers, GC moves no more than a share of what they write, which grows with what is
+ * missing to gc.start.  While the store keeps up it is the square: 6 % at 10 percent, 25 % at 20.  In a
+ * flood, when every byte moved is one less written, it is the cube: 3 % at 30 percent, 6 % at 40.  So a
+ * flood's garbage waits for quieter times, when emptier victims cost less; if there are none, random
+ * writes settle near gc.start - 37, where as much is moved as they need.  Without writers it does what
+ * it can. */
+static uint64_t share_percent(const struct volume *v)
+{
+	uint64_t lack = v->gc_lack;
+
+	if (journal_dirty_segments(v->journal) * 100 < journal_dirty_limit(v->journal) * CALM_PERCENT)
+		return lack * lack / CALM_DIVISOR;
+	return lack * lack * lack / FLOOD_DIVISOR;
+}
+
 static bool affordable(struct collector *c)
 {
 	struct volume *v = c->v;
-	uint64_t lack = v->gc_lack, share = lack * lack * lack / SHARE_DIVISOR;
 
 	if (loop_now(v->loop) >= v->last_write_ns + IDLE_NS)
 		return true;
 	if (v->stats.gc_bytes - c->moved_before <=
-		(v->stats.batch_bytes - c->written_before) * share / 100)
+		(v->stats.batch_bytes - c->written_before) * share_percent(v) / 100)
 		return true;
 	loop_timer_set(v->loop, &c->retry, loop_now(v->loop) + IDLE_NS);
 	return false;

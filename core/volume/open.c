@@ -28,7 +28,7 @@ enum {
 	RANGE_BYTES_MIN = 4 << 20,
 	RANGES_MAX = 1 << 20,
 	RANGES_AIM = 1 << 16,
-	READER_TRIES = 20
+	READER_TRIES = 100
 };
 
 static const uint64_t size_max_sectors = 1ull << 39; /* 256 TiB */

@@ -209,18 +209,6 @@ int params_set(struct params *p, const char *key, const char *value, char *why)
 	return rc == 1 ? set_config(p, key, value, why) : rc;
 }
 
-/* The loop's looking for completions would take the processor from nbdkit's threads and the clients: on two
- * cores at depth 32 that costs half the requests, and at depth 1 it gains nothing. */
-static int spin_less(struct params *p, char *why)
-{
-	const char *origin = "";
-
-	if (!p->gw->cfg || !lsvd_config_get(p->gw->cfg, NULL, "loop.spin_us", &origin) ||
-		strcmp(origin, "default") != 0)
-		return 0;
-	return lsvd_config_set(p->gw->cfg, "loop.spin_us", "0", why);
-}
-
 int params_check(struct params *p, char *why)
 {
 	const char *t = p->gw->defaults.trace;
@@ -237,5 +225,5 @@ int params_check(struct params *p, char *why)
 	/* They were held while they were being configured. */
 	for (struct export *x = p->gw->exports; x; x = x->next)
 		x->users = 0;
-	return spin_less(p, why);
+	return 0;
 }

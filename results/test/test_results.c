@@ -5,6 +5,7 @@
 #include "results/find.h"
 #include "results/json.h"
 #include "results/plot.h"
+#include "results/record.h"
 #include "results/report.h"
 #include "results/schema.h"
 #include "results/targets.h"
@@ -569,6 +570,51 @@ TEST(compare_fails_on_worse_only_when_asked)
 	assert_int_equal(json_integer_value(json_object_get(sum, "same")), 622);
 	assert_int_equal(json_array_size(json_object_get(j, "figures")), 622);
 	json_decref(j);
+}
+
+/* ---- lines of text ---- */
+
+static int take_lines(struct results *r, const char *text, struct err *e)
+{
+	FILE *f = fmemopen((void *)(uintptr_t)text, strlen(text), "r");
+	int rc;
+
+	assert_non_null(f);
+	rc = results_add_lines(r, f, "lines", e);
+	fclose(f);
+	return rc;
+}
+
+TEST(lines_of_text_become_figures)
+{
+	static const struct {
+		const char *text, *why;
+	} bad[] = {{"a.b s lower", "lines:1: not NAME UNIT DIRECTION VALUE"},
+		{"\na.b s lower 1 2", "lines:2: not NAME UNIT DIRECTION VALUE"},
+		{"a.b s less 1", "lines:1: 'less' is not higher, lower or none"},
+		{"a.b s lower 1x", "lines:1: '1x' is not a number"},
+		{"a.b s lower nan", "lines:1"}, {"A s lower 1", "lines:1"},
+		{"a s lower 1\na ms lower 2", "lines:2: unit or direction of 'a' differ"}};
+	struct results *r = results_new();
+	const struct results_figure *g;
+	struct err e = {""};
+
+	assert_int_equal(take_lines(r, "# boots\nx.s s lower 3\ny count none 7\n\nx.s s lower 5\nx.s s lower 4", &e), 0);
+	assert_int_equal(r->nfigures, 2);
+	g = results_find(r, "x.s");
+	assert_int_equal(g->n, 3);
+	assert_true(g->sum.median == 4 && g->samples[1] == 5);
+	assert_int_equal(results_find(r, "y")->direction, RESULTS_NONE);
+	assert_int_equal(results_set_versions(r, "qemu=7.2,nbdkit=1.32", &e), 0);
+	assert_int_equal(results_set_versions(r, "qemu", &e), -EINVAL);
+	results_free(r);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		r = results_new();
+		assert_int_equal(take_lines(r, bad[i].text, &e), -EINVAL);
+		if (strncmp(e.msg, bad[i].why, strlen(bad[i].why)))
+			fail_msg("'%s': %s", bad[i].text, e.msg);
+		results_free(r);
+	}
 }
 
 /* ---- targets, charts, page ---- */

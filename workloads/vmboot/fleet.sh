@@ -24,6 +24,7 @@ serve() {
 
 stop_gateways() {
 	local p
+	for p in "${pids[@]}"; do kill "$p" 2> /dev/null || true; done
 	for p in "${gateways[@]}"; do kill "$p" 2> /dev/null || true; wait "$p" 2> /dev/null || true; done
 	gateways=()
 }
