@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static int take_line(const char *file, const char *name, json_t *v, struct budget_line *l,
-	struct err *e)
+static int take_line(
+	const char *file, const char *name, json_t *v, struct budget_line *l, struct err *e)
 {
 	json_t *most = json_object_get(v, "most"),
 	       *tolerance = json_object_get(v, "tolerance_percent");
@@ -78,5 +78,5 @@ enum budget_verdict budget_judge(const struct budget_line *l, const struct resul
 	if (f->sum.median > budget_allowed(l))
 		return BUDGET_OVER;
 	return f->sum.median < l->most * (1 - (2 + l->tolerance_percent) / 100) ? BUDGET_SLACK
-										 : BUDGET_KEPT;
+										: BUDGET_KEPT;
 }

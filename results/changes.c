@@ -216,8 +216,8 @@ static long exact_changes(const double *v, size_t n, struct change *out)
 	return count;
 }
 
-long changes_find(const double *v, size_t n, bool exact, const struct change_rule *rule,
-	struct change *out)
+long changes_find(
+	const double *v, size_t n, bool exact, const struct change_rule *rule, struct change *out)
 {
 	struct search s = {.n = n, .rule = rule, .rng = 88172645463325252u};
 	long rc = -ENOMEM;

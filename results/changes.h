@@ -14,13 +14,13 @@
  *      them (the series itself counted) a cut is as great, the search ends
  *   3. else the cut is a change point, and both sides are segments from now on
  *
- * Of the change points, those between whose segments the medians differ by less than `min_effect` are
- * taken back, the least first.  A segment has `least` values or more: a lone wild value is none, and
- * what changed in the last runs is seen when that many show it.  Where all values are positive their
- * logarithms are taken, so that a level's distance is a ratio.
+ * Of the change points, those between whose segments the medians differ by less than `min_effect`
+ * are taken back, the least first.  A segment has `least` values or more: a lone wild value is
+ * none, and what changed in the last runs is seen when that many show it.  Where all values are
+ * positive their logarithms are taken, so that a level's distance is a ratio.
  *
- * O(n^2) a pass over n values, for each permutation.  Pure; any thread; the same values give the same
- * change points.
+ * O(n^2) a pass over n values, for each permutation.  Pure; any thread; the same values give the
+ * same change points.
  */
 #ifndef LSVD_RESULTS_CHANGES_H
 #define LSVD_RESULTS_CHANGES_H
@@ -35,9 +35,9 @@ struct change_rule {
 	size_t least; /* values in a segment; 2 or more */
 };
 
-#define CHANGE_RULE_DEFAULT                                                               \
-	{                                                                                 \
-		.min_effect = 0.02, .alpha = 0.005, .permutations = 399, .least = 3       \
+#define CHANGE_RULE_DEFAULT                                                         \
+	{                                                                           \
+		.min_effect = 0.02, .alpha = 0.005, .permutations = 399, .least = 3 \
 	}
 
 struct change {
@@ -50,9 +50,9 @@ struct change {
 enum { CHANGES_VALUES_MAX = 4096 };
 
 /* Finds the change points of v[0..n-1], in order; `out` has room for n.  An exact figure changes
- * wherever a value differs from the one before.  Returns how many, or -ENOMEM, or -E2BIG for more than
- * CHANGES_VALUES_MAX values. */
-long changes_find(const double *v, size_t n, bool exact, const struct change_rule *rule,
-	struct change *out);
+ * wherever a value differs from the one before.  Returns how many, or -ENOMEM, or -E2BIG for more
+ * than CHANGES_VALUES_MAX values. */
+long changes_find(
+	const double *v, size_t n, bool exact, const struct change_rule *rule, struct change *out);
 
 #endif

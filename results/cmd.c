@@ -31,63 +31,70 @@ static double parse_number(struct argp_state *s, const char *what, const char *a
 	return v;
 }
 
+/* Where the value of an option goes that is a word; NULL for the others. */
+static const char **word_of(struct opts *o, int key)
+{
+	switch (key) {
+	case OPT_DIR:
+		return &o->dir;
+	case OPT_OUT:
+		return &o->out;
+	case OPT_FIGURE:
+		return &o->figure;
+	case OPT_ORDER:
+		return &o->order;
+	case OPT_FORMAT:
+		return &o->format;
+	case OPT_BETTER:
+		return &o->better;
+	case OPT_COMMIT:
+		return &o->commit;
+	case OPT_PROFILE:
+		return &o->profile;
+	case OPT_DISK:
+		return &o->disk;
+	case OPT_VERSIONS:
+		return &o->versions;
+	}
+	return NULL;
+}
+
+static bool *flag_of(struct opts *o, int key)
+{
+	switch (key) {
+	case OPT_JSON:
+		return &o->json;
+	case OPT_ALL:
+		return &o->all;
+	case OPT_FAIL_ON_WORSE:
+		return &o->fail_on_worse;
+	case OPT_DIRTY:
+		return &o->dirty;
+	case OPT_MEDIANS:
+		return &o->medians;
+	case OPT_PAIRED:
+		return &o->rule.paired;
+	}
+	return NULL;
+}
+
 static error_t parse(int key, char *arg, struct argp_state *s)
 {
 	struct opts *o = s->input;
+	const char **word = word_of(o, key);
+	bool *flag = flag_of(o, key);
 
+	if (key == OPT_PROFILE && strcmp(arg, "quick") && strcmp(arg, "full"))
+		argp_error(s, "--profile: '%s' is not quick or full", arg);
+	if (word)
+		*word = arg;
+	if (flag)
+		*flag = true;
+	if (word || flag)
+		return 0;
 	switch (key) {
-	case OPT_DIR:
-		o->dir = arg;
-		return 0;
-	case OPT_OUT:
-		o->out = arg;
-		return 0;
-	case OPT_JSON:
-		o->json = true;
-		return 0;
-	case OPT_ALL:
-		o->all = true;
-		return 0;
-	case OPT_FAIL_ON_WORSE:
-		o->fail_on_worse = true;
-		return 0;
-	case OPT_COMMIT:
-		o->commit = arg;
-		return 0;
-	case OPT_DIRTY:
-		o->dirty = true;
-		return 0;
-	case OPT_PROFILE:
-		if (strcmp(arg, "quick") && strcmp(arg, "full"))
-			argp_error(s, "--profile: '%s' is not quick or full", arg);
-		o->profile = arg;
-		return 0;
-	case OPT_DISK:
-		o->disk = arg;
-		return 0;
-	case OPT_VERSIONS:
-		o->versions = arg;
-		return 0;
 	case OPT_MIN_EFFECT:
 		o->rule.min_effect = parse_number(s, "--min-effect", arg, 100) / 100;
-		return 0;
-	case OPT_MEDIANS:
-		o->medians = true;
-		return 0;
-	case OPT_PAIRED:
-		o->rule.paired = true;
-		return 0;
-	case OPT_FIGURE:
-		o->figure = arg;
-		return 0;
-	case OPT_ORDER:
-		o->order = arg;
-		return 0;
-	case OPT_FORMAT:
-		o->format = arg;
-		return 0;
-	case OPT_BETTER:
-		o->better = arg;
 		return 0;
 	case OPT_ALPHA:
 		o->rule.alpha = parse_number(s, "--alpha", arg, 1);

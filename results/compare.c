@@ -79,8 +79,7 @@ static int judge_paired(struct comparison *c, const struct compare_rule *rule)
 {
 	const struct paired *p = &c->paired;
 	double none;
-	int rc = paired_estimate(
-		c->a->samples, c->b->samples, c->a->n, rule->alpha, &c->paired);
+	int rc = paired_estimate(c->a->samples, c->b->samples, c->a->n, rule->alpha, &c->paired);
 
 	if (rc)
 		return rc;

@@ -8,8 +8,8 @@
  *   evidence 5 samples or more on both sides: a Mann-Whitney U test gives p <= alpha;
  *            fewer: the two intervals do not overlap
  * Where the samples of both runs were measured in turns (rule.paired), evidence is instead that the
- * interval of the paired ratios (paired.h), of confidence 1 - alpha, excludes 1, and the effect is their
- * estimate; with fewer rounds than can tell anything at that alpha the figure is `undecided`.
+ * interval of the paired ratios (paired.h), of confidence 1 - alpha, excludes 1, and the effect is
+ * their estimate; with fewer rounds than can tell anything at that alpha the figure is `undecided`.
  * A figure without a direction that differs so is `changed`; so is one whose unit or params differ,
  * which makes the values incomparable.
  *
@@ -45,8 +45,8 @@ struct compare_rule {
 struct comparison {
 	const struct results_figure *a, *b;
 	enum compare_verdict verdict;
-	double effect; /* (B - A) / |A|; infinite when A is 0 and B is not */
-	double p;      /* of the U test, -1 when there was none */
+	double effect;	      /* (B - A) / |A|; infinite when A is 0 and B is not */
+	double p;	      /* of the U test, -1 when there was none */
 	struct paired paired; /* confidence > 0 when it was judged so */
 	char reason[160];
 };

@@ -95,8 +95,8 @@ int history_order(struct history *h, FILE *in, const char *file, struct err *e)
 		line++;
 		text[strcspn(text, " \t\n")] = 0;
 		if (!is_commit(text))
-			rc = err_set(e, -EINVAL, "%s:%u: '%s' is not a commit's hash", file, line,
-				text);
+			rc = err_set(
+				e, -EINVAL, "%s:%u: '%s' is not a commit's hash", file, line, text);
 		for (size_t i = 0; !rc && i < h->n; i++)
 			if (h->runs[i] && same_commit(h->runs[i]->commit, text)) {
 				sorted[n++] = h->runs[i];

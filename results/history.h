@@ -19,19 +19,21 @@ struct history {
 	size_t others; /* left out: other machines or profiles, or no commit of the order */
 };
 
-/* The readable runs of `dir` that are not later than `run` and of the same profile, processor and disk, then
- * `run` itself, which stays the caller's.  A file that cannot be read is named on stderr and left out;
- * an absent directory holds none.  Returns 0, or -ENOMEM. */
+/* The readable runs of `dir` that are not later than `run` and of the same profile, processor and
+ * disk, then `run` itself, which stays the caller's.  A file that cannot be read is named on stderr
+ * and left out; an absent directory holds none.  Returns 0, or -ENOMEM. */
 int history_load(const char *dir, struct results *run, struct history *h, struct err *e) MUST_CHECK;
 
 /* Puts the runs into the order of the commits that `in` names, one full or abbreviated hash a line,
- * the oldest first (git rev-list --reverse); runs of one commit stay in order of time, runs of none of
- * them are left out.  `in` is only named `file`.  -EINVAL: a line is no commit, or no run is left. */
+ * the oldest first (git rev-list --reverse); runs of one commit stay in order of time, runs of none
+ * of them are left out.  `in` is only named `file`.  -EINVAL: a line is no commit, or no run is
+ * left. */
 int history_order(struct history *h, FILE *in, const char *file, struct err *e) MUST_CHECK;
 
 void history_free(struct history *h);
 
-/* A figure over the runs that have it with the unit and parameters that it has in the last of them. */
+/* A figure over the runs that have it with the unit and parameters that it has in the last of them.
+ */
 struct series {
 	const struct results_figure *figure; /* of the last run that has it */
 	size_t *run;			     /* indices into the history */

@@ -77,9 +77,8 @@ static void print_series(const struct history *h, const struct series *s)
 
 	printf("%s (%s%s%s): %zu runs, %zu changes\n", s->figure->name, s->figure->unit,
 		s->figure->direction == RESULTS_NONE ? "" : ", better ",
-		s->figure->direction == RESULTS_NONE
-			? ""
-			: results_direction_name(s->figure->direction),
+		s->figure->direction == RESULTS_NONE ? ""
+						     : results_direction_name(s->figure->direction),
 		s->n, s->nchanges);
 	for (size_t i = 0; i < s->n; i++) {
 		const struct results *r = h->runs[s->run[i]];
@@ -99,8 +98,7 @@ static void print_series(const struct history *h, const struct series *s)
 	}
 }
 
-static json_t *change_json(
-	const struct history *h, const struct series *s, const struct change *c)
+static json_t *change_json(const struct history *h, const struct series *s, const struct change *c)
 {
 	const struct results *r = h->runs[s->run[c->at]];
 	json_t *j = json_pack("{s:I, s:s, s:b, s:f, s:f, s:s, s:f}", "at", (json_int_t)c->at,
@@ -130,8 +128,8 @@ static json_t *series_json(const struct history *h, const struct series *s)
 		runs, "changes", changes);
 }
 
-static int put_series(const struct history *h, const struct opts *o, const char *name,
-	json_t *list, struct err *e)
+static int put_series(const struct history *h, const struct opts *o, const char *name, json_t *list,
+	struct err *e)
 {
 	struct change_rule rule = CHANGE_RULE_DEFAULT;
 	struct series s;
@@ -200,7 +198,8 @@ int run_history(int argc, char **argv)
 	struct opts o = parse_opts(argc, argv, options, "",
 		"Print each figure over the runs of DIR that compare with the latest, and where it "
 		"changed its level.\v"
-		"Change points are found by E-divisive (Matteson and James 2014) with a permutation "
+		"Change points are found by E-divisive (Matteson and James 2014) with a "
+		"permutation "
 		"test; an exact figure changes wherever it differs.  Without --figure and --all "
 		"only figures that changed are printed.\n\n"
 		"example: git rev-list --reverse HEAD | lsvd results history --order - --figure "
@@ -227,7 +226,8 @@ int run_history(int argc, char **argv)
 		cli_print_json(json_pack("{s:I, s:I, s:O}", "runs", (json_int_t)h.n, "left_out",
 			(json_int_t)h.others, "figures", list));
 	else if (rc > 0)
-		printf("%ld figures over %zu runs; %zu runs left out (other machines or profiles%s)\n",
+		printf("%ld figures over %zu runs; %zu runs left out (other machines or "
+		       "profiles%s)\n",
 			rc, h.n, h.others, o.order ? ", or commits not named" : "");
 	json_decref(list);
 	history_free(&h);
@@ -270,7 +270,8 @@ int run_gate(int argc, char **argv)
 	struct opts o = parse_opts(argc, argv, options, "FILE BUDGET",
 		"Fail when a figure of FILE is over its budget, or was not measured.\v"
 		"FILE is a result file, the first digits of a commit, `latest` or `previous`.  "
-		"BUDGET is JSON: {FIGURE: {\"most\": NUMBER, \"tolerance_percent\": NUMBER}}.  Exit "
+		"BUDGET is JSON: {FIGURE: {\"most\": NUMBER, \"tolerance_percent\": NUMBER}}.  "
+		"Exit "
 		"code: 0 all keep to it, 1 one does not.\n\n"
 		"example: lsvd results gate latest ci/counters.json",
 		2, 2);
@@ -307,8 +308,7 @@ static json_t *exported(const struct opts *o, const struct results *r)
 {
 	if (!strcmp(o->format, "bencher"))
 		return export_bencher(r);
-	return export_github(
-		r, !strcmp(o->better, "higher") ? RESULTS_HIGHER : RESULTS_LOWER);
+	return export_github(r, !strcmp(o->better, "higher") ? RESULTS_HIGHER : RESULTS_LOWER);
 }
 
 static bool export_usage_ok(const struct opts *o)
@@ -317,9 +317,11 @@ static bool export_usage_ok(const struct opts *o)
 
 	if (!github && (!o->format || strcmp(o->format, "bencher")))
 		cli_fail("export: --format is github-action-benchmark or bencher");
-	else if (github && (!o->better || (strcmp(o->better, "higher") && strcmp(o->better, "lower"))))
-		cli_fail("export: github-action-benchmark has one direction a file: --better higher "
-			 "(customBiggerIsBetter) or --better lower (customSmallerIsBetter)");
+	else if (github &&
+		 (!o->better || (strcmp(o->better, "higher") && strcmp(o->better, "lower"))))
+		cli_fail(
+			"export: github-action-benchmark has one direction a file: --better higher "
+			"(customBiggerIsBetter) or --better lower (customSmallerIsBetter)");
 	else if (!github && o->better)
 		cli_fail("export: --better is for github-action-benchmark; bencher has thresholds");
 	else

@@ -31,8 +31,8 @@ static int same_figure(const struct results_figure *a, const struct results_figu
 	if (strcmp(a->unit, b->unit) || a->direction != b->direction)
 		return err_set(e, -EINVAL, "%s: unit or direction of '%s' differ", what, a->name);
 	if (!json_equal(a->params, b->params))
-		return err_set(e, -EINVAL, "%s: '%s' was measured with other parameters", what,
-			a->name);
+		return err_set(
+			e, -EINVAL, "%s: '%s' was measured with other parameters", what, a->name);
 	if (a->n + b->n > RESULTS_SAMPLES_MAX)
 		return err_set(e, -EINVAL, "%s: '%s' would have more than %d samples", what,
 			a->name, RESULTS_SAMPLES_MAX);
@@ -51,8 +51,7 @@ static int append(struct results_figure *to, const struct results_figure *from)
 	return stat_summarize(to->samples, to->n, &to->sum);
 }
 
-int results_merge(
-	struct results *to, const struct results *from, const char *what, struct err *e)
+int results_merge(struct results *to, const struct results *from, const char *what, struct err *e)
 {
 	int rc = same_run(to, from, what, e);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* pagehistory.c - the part of the page that looks back: change points, and a trend for each figure. */
+/* pagehistory.c - the part of the page that looks back: change points, and a trend for each figure.
+ */
 #include "results/page.h"
 
 #include <math.h>
@@ -121,8 +122,7 @@ static void trend_picture(FILE *f, const struct history *h, const struct series 
 	fprintf(f, "<svg class=\"trend\" viewBox=\"0 0 %d %d\" role=\"img\"><title>", TREND_WIDTH,
 		TREND_HEIGHT);
 	for (size_t i = 0; i < s->n; i++)
-		fprintf(f, "%s%s %.4g", i ? ", " : "", run_label(h->runs[s->run[i]]),
-			s->median[i]);
+		fprintf(f, "%s%s %.4g", i ? ", " : "", run_label(h->runs[s->run[i]]), s->median[i]);
 	fputs("</title><polyline points=\"", f);
 	for (size_t i = 0; i < s->n; i++)
 		fprintf(f, "%s%.1f,%.1f", i ? " " : "", x_of(&a, (double)i),

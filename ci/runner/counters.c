@@ -2,11 +2,11 @@
 /*
  * counters.c - what a request costs, in counts that hardly vary: they can gate where times cannot.
  *
- * A fixed number of requests on a memory pool and store (driver.c, `count`), counted by the library and,
- * for instructions, by callgrind.  `write` and `read` see no garbage collection, and are the same in
- * every run but for one instruction in some thousand; `overwrite` writes a small region four times over,
- * so that collection, which takes what is garbage at the moment, moves its figures by some percent.
- * `lsvd results gate` holds them to ci/counters.json.
+ * A fixed number of requests on a memory pool and store (driver.c, `count`), counted by the library
+ * and, for instructions, by callgrind.  `write` and `read` are without garbage collection, and the
+ * same in every run but for one instruction in some thousand; `overwrite` writes a small region
+ * four times over, so that collection, which takes what is garbage at the moment, moves its figures
+ * by some percent. `lsvd results gate` holds them to ci/counters.json.
  */
 #include "ci/runner/bench.h"
 #include "ci/runner/child.h"
@@ -17,22 +17,22 @@
 #include <string.h>
 
 struct work {
-	const char *name, *op, *region_mib, *warm, *ios;
+	const char *name, *op, *region_mib, *warm, *ios, *gc;
 	bool instructions;
 };
 
-static const struct work works[] = {{"write", "write", "32", "8192", "8192", true},
-	{"read", "read", "32", "8192", "8192", true},
-	{"overwrite", "write", "16", "16384", "16384", false}};
+static const struct work works[] = {{"write", "write", "32", "8192", "8192", "false", true},
+	{"read", "read", "32", "8192", "8192", "false", true},
+	{"overwrite", "write", "16", "16384", "16384", "true", false}};
 
 static json_t *params_of(const struct work *w)
 {
-	return json_pack("{s:s, s:s, s:s}", "region_mib", w->region_mib, "warm_ios", w->warm, "ios",
-		w->ios);
+	return json_pack("{s:s, s:s, s:s, s:s}", "region_mib", w->region_mib, "warm_ios", w->warm,
+		"ios", w->ios, "gc", w->gc);
 }
 
-static void record(struct bench *b, const struct work *w, const char *what, const char *unit,
-	double value)
+static void record(
+	struct bench *b, const struct work *w, const char *what, const char *unit, double value)
 {
 	char name[RESULTS_NAME_MAX + 1];
 
@@ -88,13 +88,12 @@ static int read_totals(const char *file, double *out, struct err *e)
 	return at && *out > 0 ? 0 : err_set(e, -EUCLEAN, "%s: callgrind counted nothing", file);
 }
 
-static int count_instructions(
-	struct bench *b, const struct work *w, double *per_io, struct err *e)
+static int count_instructions(struct bench *b, const struct work *w, double *per_io, struct err *e)
 {
 	char file[BENCH_PATH + 32], option[BENCH_PATH + 64], self[BENCH_PATH + 16];
 	const char *argv[] = {"valgrind", "-q", "--tool=callgrind", "--fair-sched=yes", option,
 		"--toggle-collect=driver_counted", self, "count", w->op, w->region_mib, w->warm,
-		w->ios, NULL};
+		w->ios, w->gc, NULL};
 	json_t *counts = NULL;
 	double total = 0;
 	int rc;
@@ -114,7 +113,7 @@ static int count_instructions(
 static int run_work(struct bench *b, const struct work *w, bool valgrind, struct err *e)
 {
 	const char *argv[] = {
-		"/proc/self/exe", "count", w->op, w->region_mib, w->warm, w->ios, NULL};
+		"/proc/self/exe", "count", w->op, w->region_mib, w->warm, w->ios, w->gc, NULL};
 	json_t *counts = NULL;
 	double instructions = 0;
 	int rc = run_json(b, argv, &counts, e);
@@ -127,8 +126,9 @@ static int run_work(struct bench *b, const struct work *w, bool valgrind, struct
 			record(b, w, "instructions_per_io", "count", instructions);
 	}
 	if (!rc)
-		say(b, "counters, %-9s 4 KiB         %.4f system calls, %.4f allocations per I/O; "
-		       "%.0f PUTs, %.0f GETs",
+		say(b,
+			"counters, %-9s 4 KiB         %.4f system calls, %.4f allocations per I/O; "
+			"%.0f PUTs, %.0f GETs",
 			w->name, of(counts, "syscalls") / of(counts, "ios"),
 			of(counts, "allocs") / of(counts, "ios"), of(counts, "puts"),
 			of(counts, "gets"));

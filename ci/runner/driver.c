@@ -11,11 +11,11 @@
  * (all threads), instructions (user mode; absent where they cannot be counted), syscalls, allocs,
  * traced The cost of choosing offsets and submitting, some 10 ns per I/O, is in it.
  *
- *   ci-bench count OP REGION_MIB WARM_IOS IOS
+ *   ci-bench count OP REGION_MIB WARM_IOS IOS GC
  *
- * The same in memory, for a number of requests instead of a time: IOS of them after WARM_IOS, in
- * driver_counted(), which is what callgrind is told to look at.  Prints one JSON object of what they
- * took: counts, no times.
+ * The same in memory, with or without garbage collection (GC: true, false), for a number of
+ * requests instead of a time: IOS of them after WARM_IOS, in driver_counted(), which is what
+ * callgrind is told to look at.  Prints one JSON object of what they took: counts, no times.
  */
 #include "ci/runner/alloc.h"
 #include "ci/runner/bench.h"
@@ -39,7 +39,7 @@ enum { DEPTH = 32, BLOCK = 4096, BIG = 65536 };
 struct driver {
 	struct lsvd_ctx *ctx;
 	struct lsvd_image *img;
-	const char *url, *trace;
+	const char *url, *trace, *gc; /* gc: "true", "false" */
 	uint64_t region;
 	unsigned write_of_3; /* of three requests, how many write */
 	int perf_fd;
@@ -173,6 +173,8 @@ static int open_all(const char *pool, char *why)
 	/* What it costs to look for a completion is not what the request costs. */
 	if (rc == 0)
 		rc = lsvd_config_set(cfg, "loop.spin_us", "0", why);
+	if (rc == 0)
+		rc = lsvd_config_set(cfg, "gc.enabled", d.gc, why);
 	for (unsigned i = 0; rc == 0 && i < DEPTH; i++) {
 		d.iov[i] = (struct iovec){memory + i * BLOCK, BLOCK};
 		d.io[i] = (struct lsvd_io){
@@ -268,8 +270,9 @@ static int count(uint64_t warm, uint64_t ios)
 	return rc;
 }
 
-static void begin(const char *op, const char *url, const char *region_mib)
+static void begin(const char *op, const char *url, const char *region_mib, const char *gc)
 {
+	d.gc = gc;
 	d.write_of_3 = !strcmp(op, "write") ? 3 : !strcmp(op, "mixed") ? 1 : 0;
 	d.url = url;
 	d.region = strtoull(region_mib, NULL, 10) * MIB;
@@ -292,9 +295,9 @@ int count_main(int argc, char **argv)
 	char why[LSVD_ERR_MAX] = "";
 	int rc;
 
-	if (argc < 5)
+	if (argc < 6)
 		return 2;
-	begin(argv[1], "mem:count", argv[2]);
+	begin(argv[1], "mem:count", argv[2], argv[5]);
 	d.perf_fd = -1;
 	yield_before_waits = true;
 	rc = open_all("mem:128M", why);
@@ -312,7 +315,7 @@ int driver_main(int argc, char **argv)
 
 	if (argc < 8)
 		return 2;
-	begin(argv[1], argv[3], argv[4]);
+	begin(argv[1], argv[3], argv[4], "true");
 	d.trace = argc > 8 ? argv[8] : NULL;
 	d.perf_fd = open_instructions();
 	rc = open_all(argv[2], why);

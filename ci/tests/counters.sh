@@ -43,16 +43,17 @@ every_line_of_the_budget_is_tested() {
 	n=$(grep -c most ci/counters.json)
 	measure counters && measure boot.virtual || return
 	for p in 'counters.*.instructions_per_io' 'counters.*[cl]s_per_io' 'counters.*_bytes_per_byte' 'counters.*.puts' 'counters.*.gets' 'boot.*'; do
-		"$lsvd" results gate -d "$tmp/counters" --figure "$p" latest ci/counters.json 2> /dev/null | sed -n 's/^\([0-9]*\) figures, .*/\1/p'
+		# That it says what is not in this file, too, is no matter here.
+		{ "$lsvd" results gate -d "$tmp/counters" --figure "$p" latest ci/counters.json 2> /dev/null || true; } | sed -n 's/^\([0-9]*\) figures, .*/\1/p'
 	done | awk -v n="$n" '{ s += $1 } END { if (s != n) { print "  " s " of " n " lines are tested"; exit 1 } }'
 }
 
 # A gate that never closes would be none.
 what_is_over_is_named() {
 	measure counters || return
-	echo '{"counters.write.4k.puts": {"most": 4, "tolerance_percent": 20}}' > "$tmp/less"
-	if "$lsvd" results gate -d "$tmp/counters" latest "$tmp/less" > "$tmp/out" 2>&1; then echo "  5 PUTs passed for 4"; return 1; fi
-	grep -q 'counters.write.4k.puts: measured 5, allowed 4.8 (most 4, tolerance 20 %)' "$tmp/out" || { cat "$tmp/out"; return 1; }
+	echo '{"counters.write.4k.puts": {"most": 3, "tolerance_percent": 20}}' > "$tmp/less"
+	if "$lsvd" results gate -d "$tmp/counters" latest "$tmp/less" > "$tmp/out" 2>&1; then echo "  4 PUTs passed for 3"; return 1; fi
+	grep -q 'counters.write.4k.puts: measured 4, allowed 3.6 (most 3, tolerance 20 %)' "$tmp/out" || { cat "$tmp/out"; return 1; }
 }
 
 all='requests_cost_no_more_instructions requests_cost_no_more_allocations_and_system_calls requests_cost_no_more_traffic

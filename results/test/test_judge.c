@@ -3,8 +3,8 @@
  * test_judge.c - does the judge call noise noise, and a slowdown a slowdown?
  *
  * The series are made up as machines make them, log-normal noise of 5 % with drift and wild rounds,
- * or drawn in blocks of rounds from recorded runs; every seed is fixed, so a result is a fact about the
- * judge and not about the day.
+ * or drawn in blocks of rounds from recorded runs; every seed is fixed, so a result is a fact about
+ * the judge and not about the day.
  */
 #include "cli/cli.h"
 #include "results/budget.h"
@@ -47,7 +47,8 @@ static double normal(uint64_t *s)
 	return r * cos(2 * M_PI * uniform(s));
 }
 
-/* What one side measures in a round: 5 % of noise; one round in twenty is up to three times as slow. */
+/* What one side measures in a round: 5 % of noise; one round in twenty is up to three times as
+ * slow. */
 static double noisy(uint64_t *s, double level)
 {
 	double v = level * exp(0.05 * normal(s));
@@ -55,7 +56,8 @@ static double noisy(uint64_t *s, double level)
 	return uniform(s) < 0.05 ? v / (1 + 2 * uniform(s)) : v;
 }
 
-/* A machine that drifts by 40 % in a wave, and for good by a random walk; both sides of a round see it. */
+/* A machine that drifts by 40 % in a wave, and for good by a random walk; both sides of a round see
+ * it. */
 static void turns(unsigned seed, double slowdown, double *a, double *b, size_t n)
 {
 	uint64_t s = seed_of(seed);
@@ -164,8 +166,8 @@ static struct recorded recorded_rounds(void)
 	return rec;
 }
 
-/* Block bootstrap (Kuensch 1989): blocks of 3 rounds in their order, so that what lasts longer than a
- * round stays together. */
+/* Block bootstrap (Kuensch 1989): blocks of 3 rounds in their order, so that what lasts longer than
+ * a round stays together. */
 static void resample(const struct recorded *rec, uint64_t *s, double level, double *out, size_t n)
 {
 	for (size_t i = 0; i < n; i += 3) {
@@ -217,8 +219,8 @@ TEST(recorded_rounds_show_a_slowdown_of_a_tenth)
 
 TEST(the_signed_rank_interval_is_that_of_the_book)
 {
-	/* Hollander and Wolfe, 3.1: the depression scale of 9 patients before and after; 3.2 gives the
-	 * estimate -0.46 and 3.3 the interval of confidence 0.961, (-0.786, -0.010). */
+	/* Hollander and Wolfe, 3.1: the depression scale of 9 patients before and after; 3.2 gives
+	 * the estimate -0.46 and 3.3 the interval of confidence 0.961, (-0.786, -0.010). */
 	static const double x[] = {1.83, .50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30},
 			    y[] = {.878, .647, .598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29};
 	double a[9], b[9];
@@ -271,7 +273,8 @@ TEST(many_rounds_agree_with_the_exact_rule)
 
 /* ---- change points ---- */
 
-/* A ratio to the raw disk over RUNS runs, each a median of 5 rounds with both sides in the machine's drift. */
+/* A ratio to the raw disk over RUNS runs, each a median of 5 rounds with both sides in the
+ * machine's drift. */
 static void ratios(unsigned seed, double slowdown, size_t at, double *v)
 {
 	double a[5], b[5];
@@ -347,8 +350,8 @@ TEST(recorded_histories_are_judged_alike)
 			struct stat_summary sum;
 
 			resample(&rec, &s, 1, a, RECORDED_EACH);
-			resample(&rec, &s, t >= TRIALS && i >= RUNS / 2 ? 0.9 : 1, b,
-				RECORDED_EACH);
+			resample(
+				&rec, &s, t >= TRIALS && i >= RUNS / 2 ? 0.9 : 1, b, RECORDED_EACH);
 			for (int k = 0; k < RECORDED_EACH; k++)
 				b[k] /= a[k];
 			assert_int_equal(stat_summarize(b, RECORDED_EACH, &sum), 0);
@@ -369,8 +372,8 @@ TEST(change_points_of_two_steps_and_of_exact_figures)
 {
 	static const double steps[] = {10, 10.1, 9.9, 10, 10.2, 9.8, 12, 12.1, 11.9, 12, 12.1, 11.9,
 		8, 8.1, 7.9, 8, 8.1, 7.9},
-			    exact[] = {187, 187, 188, 188, 187}, wild[] = {5, 5.1, 4.9, 5, 50, 5.1,
-				    5, 4.9, 5, 5.1},
+			    exact[] = {187, 187, 188, 188, 187},
+			    wild[] = {5, 5.1, 4.9, 5, 50, 5.1, 5, 4.9, 5, 5.1},
 			    none[] = {0, 0, 0, 0, 0, 0, 0, 0};
 	struct change c[18];
 
@@ -385,7 +388,8 @@ TEST(change_points_of_two_steps_and_of_exact_figures)
 	assert_int_equal(changes_find(wild, 10, false, &change_rule, c), 0);
 	assert_int_equal(changes_find(none, 8, false, &change_rule, c), 0);
 	assert_int_equal(changes_find(steps, 5, false, &change_rule, c), 0);
-	assert_int_equal(changes_find(steps, CHANGES_VALUES_MAX + 1, false, &change_rule, c), -E2BIG);
+	assert_int_equal(
+		changes_find(steps, CHANGES_VALUES_MAX + 1, false, &change_rule, c), -E2BIG);
 }
 
 TEST(a_change_too_small_to_matter_is_taken_back)
@@ -420,7 +424,8 @@ static struct results *run_of(const char *commit, int64_t time_s, double iops, d
 		.disk = "a disk",
 		.filesystem = "ext4"};
 	assert_int_equal(results_set_version(r, "fio", "3.33", &e), 0);
-	assert_int_equal(results_add(r, "x.iops", "MiB/s", RESULTS_HIGHER, samples, 2, NULL, &e), 0);
+	assert_int_equal(
+		results_add(r, "x.iops", "MiB/s", RESULTS_HIGHER, samples, 2, NULL, &e), 0);
 	assert_int_equal(results_add(r, "x.gets", "count", RESULTS_LOWER, &gets, 1,
 				 json_pack("{s:b}", "exact", 1), &e),
 		0);
@@ -513,7 +518,8 @@ static void put_run(const char *dir, const char *commit, int64_t time_s, double 
 	results_free(r);
 }
 
-/* Runs of 20 commits, abc0010 to abc0029; from the eleventh on half the IOPS, the last has one GET more. */
+/* Runs of 20 commits, abc0010 to abc0029; from the eleventh on half the IOPS, the last has one GET
+ * more. */
 static void twenty_runs(const char *dir)
 {
 	for (unsigned i = 0; i < 20; i++) {
@@ -610,11 +616,12 @@ TEST(budgets_are_kept_or_not)
 	struct budget b;
 	struct err e = {0};
 
-	assert_int_equal(budget_read(budget_file("{\"x.gets\":{\"most\":99,\"tolerance_percent\":1},"
-						 "\"x.raw\":{\"most\":98.5,\"tolerance_percent\":2},"
-						 "\"x.iops\":{\"most\":50,\"tolerance_percent\":0},"
-						 "\"y\":{\"most\":1,\"tolerance_percent\":0}}"),
-				 &b, &e),
+	assert_int_equal(
+		budget_read(budget_file("{\"x.gets\":{\"most\":99,\"tolerance_percent\":1},"
+					"\"x.raw\":{\"most\":98.5,\"tolerance_percent\":2},"
+					"\"x.iops\":{\"most\":50,\"tolerance_percent\":0},"
+					"\"y\":{\"most\":1,\"tolerance_percent\":0}}"),
+			&b, &e),
 		0);
 	assert_int_equal(b.n, 4);
 	assert_int_equal(budget_judge(&b.lines[0], r), BUDGET_OVER); /* 99.99 */

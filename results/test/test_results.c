@@ -710,6 +710,9 @@ TEST(the_report_makes_page_and_plots)
 	assert_non_null(strstr(page, ">MISS<"));
 	assert_non_null(strstr(page, ">not measured<"));
 	assert_non_null(strstr(page, "src=\"plots/history.svg\""));
+	assert_non_null(strstr(page, "Over 3 runs the figures changed their level"));
+	assert_non_null(strstr(page, "<svg class=\"trend\""));
+	assert_non_null(strstr(page, "<circle class=\"good\""));
 	assert_null(strstr(page, "http"));
 	assert_null(strstr(page, "<script"));
 	free(page);
