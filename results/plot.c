@@ -374,7 +374,9 @@ static void put_over_labels(
 
 static void put_x_axis(FILE *f, const struct plot_panel *p)
 {
-	size_t every = p->ngroups > 14 ? (p->ngroups + 11) / 12 : 1;
+	/* Labels of lines are commits, which are long. */
+	size_t room = p->lines ? 7 : 12;
+	size_t every = p->ngroups > room + 2 ? (p->ngroups + room - 1) / room : 1;
 	bool any = false;
 
 	fprintf(f, "set xrange [-0.7:%.5f]\nset xtics (", group_x(p, p->ngroups - 1) + 0.7);
@@ -409,11 +411,20 @@ static void put_guides(FILE *f, const struct plot_panel *p)
 static void put_marks(FILE *f, const struct plot_panel *p)
 {
 	for (size_t g = 1; g < p->ngroups; g++)
-		if (p->marks[g])
+		if (p->marks[g]) {
+			double x = group_x(p, g) - 0.5;
+
 			fprintf(f,
 				"set arrow from first %.5f, graph 0 to first %.5f, graph 1 nohead "
-				"front dt (2,3) lw 1.5 lc rgb FG\n",
-				group_x(p, g) - 0.5, group_x(p, g) - 0.5);
+				"front dt (2,3) lw 1.5 lc rgb FG\nset label ",
+				x, x);
+			put_text(f, p->groups[g]);
+			fprintf(f,
+				" at first %.5f, graph 0.06 %s offset %s,0 front noenhanced "
+				"textcolor rgb FG font ',8'\n",
+				x, g > p->ngroups / 2 ? "right" : "left",
+				g > p->ngroups / 2 ? "-0.5" : "0.5");
+		}
 }
 
 /* A zero has no place on a log axis and no height on a linear one: it is written at the foot. */
