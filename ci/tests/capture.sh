@@ -267,11 +267,13 @@ nvme_from_a_recording() {
 }
 
 block_device_by_the_kernel() {
+	local propagation=''
 	needs losetup dd unshare blkdiscard || return 77
 	[ "$(id -u)" = 0 ] || { reason='only root can use the tracer'; return 77; }
 	truncate -s 64M "$tmp/disk"
 	loop=$(losetup --direct-io=on -f --show "$tmp/disk" 2> /dev/null) || { reason='no loop devices here'; return 77; }
-	unshare -m sh -c '
+	unshare -m true 2> /dev/null || propagation='--propagation unchanged' # in a chroot
+	unshare -m $propagation sh -c '
 		[ -e /sys/kernel/tracing/current_tracer ] || mount -t tracefs tracefs /sys/kernel/tracing || exit 77
 		exec "$0" trace capture --block "$1" --json "$2/block.trace" > "$2/block.json" 2> "$2/block.err"' "$lsvd" "$loop" "$tmp" &
 	local tracer=$! n=0

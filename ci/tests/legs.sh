@@ -50,7 +50,7 @@ serve() {
 	local name=$1
 	shift
 	if [ "${1:-}" = in ]; then
-		ip netns exec "$2" nbdkit -f -i 0.0.0.0 -p 10809 "${@:3}" 2>> "$tmp/nbdkit.log" &
+		nsenter --net="/run/netns/$2" nbdkit -f -i 0.0.0.0 -p 10809 "${@:3}" 2>> "$tmp/nbdkit.log" &
 	elif [ "${1:-}" = at ]; then
 		nbdkit -f -i 127.0.0.1 -p "$2" "${@:3}" 2>> "$tmp/nbdkit.log" &
 	else
@@ -61,7 +61,7 @@ serve() {
 	servers+=("$server")
 	for _ in $(seq 300); do
 		if [ "${1:-}" = in ]; then
-			ip netns exec "$2" bash -c 'exec 3<> /dev/tcp/127.0.0.1/10809' 2> /dev/null && return
+			nsenter --net="/run/netns/$2" bash -c 'exec 3<> /dev/tcp/127.0.0.1/10809' 2> /dev/null && return
 		elif [ "${1:-}" = at ]; then
 			(: < "/dev/tcp/127.0.0.1/$2") 2> /dev/null && kill -0 "$server" 2> /dev/null && return
 		elif [ -S "$work/$name" ]; then return; fi
@@ -212,8 +212,9 @@ tls_shared_key() {
 	fi
 }
 
-# ---- network namespaces ----
+# ---- network namespaces (by nsenter: `ip netns exec` wants to remount the root, which a chroot has not) ----
 
+ipn() { nsenter --net="/run/netns/$1" ip "${@:2}"; }
 # A gateway $ns-a and its successor $ns-b, each with a link to the server's $ns-s.  With a word: a's cable is as bad as
 # cable() says, by slowlink in $ns-m.
 make_net() {
@@ -223,24 +224,24 @@ make_net() {
 	for n in a b s ${1:+m}; do
 		ip netns add "$ns-$n" 2> "$out" || { reason="no network namespaces here: $(head -n 1 "$out")"; return 2; }
 		spaces+=("$ns-$n")
-		ip -n "$ns-$n" link set lo up
+		ipn "$ns-$n" link set lo up
 	done
 	[ -z "${1:-}" ] || a_end=m
-	ip -n "$ns-$a_end" link add toa type veth peer name eth0 netns "$ns-a" 2> "$out" ||
+	ipn "$ns-$a_end" link add toa type veth peer name eth0 netns "$ns-a" 2> "$out" ||
 		{ reason="no veth here: $(head -n 1 "$out")"; return 2; }
-	ip -n "$ns-s" link add tob type veth peer name eth0 netns "$ns-b" || return
-	[ $a_end = s ] || ip -n "$ns-s" link add toa type veth peer name tos netns "$ns-m" || return
-	ip -n "$ns-s" addr add 10.91.1.1/24 dev toa && ip -n "$ns-s" addr add 10.91.2.1/24 dev tob &&
-		ip -n "$ns-a" addr add 10.91.1.2/24 dev eth0 && ip -n "$ns-b" addr add 10.91.2.2/24 dev eth0 || return
-	for n in a b; do ip -n "$ns-s" link set "to$n" up && ip -n "$ns-$n" link set eth0 up || return; done
+	ipn "$ns-s" link add tob type veth peer name eth0 netns "$ns-b" || return
+	[ $a_end = s ] || ipn "$ns-s" link add toa type veth peer name tos netns "$ns-m" || return
+	ipn "$ns-s" addr add 10.91.1.1/24 dev toa && ipn "$ns-s" addr add 10.91.2.1/24 dev tob &&
+		ipn "$ns-a" addr add 10.91.1.2/24 dev eth0 && ipn "$ns-b" addr add 10.91.2.2/24 dev eth0 || return
+	for n in a b; do ipn "$ns-s" link set "to$n" up && ipn "$ns-$n" link set eth0 up || return; done
 	[ $a_end = s ] || lay_cable
 }
 # The fifo is kept open for writing until the test ends.
 lay_cable() {
-	ip -n "$ns-m" link set toa up && ip -n "$ns-m" link set tos up || return
+	ipn "$ns-m" link set toa up && ipn "$ns-m" link set tos up || return
 	[ -e "$tmp/slowlink" ] || ${CC:-cc} -O2 -o "$tmp/slowlink" ci/tests/slowlink.c || return
 	mkfifo "$work/cable" && exec 9<> "$work/cable" || return
-	ip netns exec "$ns-m" "$tmp/slowlink" toa tos < "$work/cable" &
+	nsenter --net="/run/netns/$ns-m" "$tmp/slowlink" toa tos < "$work/cable" &
 	servers+=($!)
 }
 cable() { echo "$1 $2" >&9; } # DELAY_MS LOSS_PERCENT, in each direction
@@ -251,12 +252,12 @@ from_a=nbd://10.91.1.1 from_b=nbd://10.91.2.1
 cut_link() {
 	make_net || return
 	serve n in "$ns-s" file "$(disk n)" || return
-	wrap="ip netns exec $ns-a"
+	wrap="nsenter --net=/run/netns/$ns-a"
 	write_on "file:$work/a" $from_a || return
-	ip -n "$ns-s" link set toa down
+	ipn "$ns-s" link set toa down
 	await "is dropped" || return
 	sleep 1
-	ip -n "$ns-s" link set toa up
+	ipn "$ns-s" link set toa up
 	await "is in sync again" || return
 	stop_writing || return
 	rm -f "$work/a"
@@ -276,7 +277,7 @@ slow_server() {
 # through: it is dropped, I/O goes on, and it is brought up to date when the cable is good again.
 cut_delay() {
 	make_net cable && serve n in "$ns-s" file "$(disk n)" || return
-	wrap="ip netns exec $ns-a"
+	wrap="nsenter --net=/run/netns/$ns-a"
 	cable 2 1
 	run "file:$work/a" $from_a --rw=randwrite --io_size=8m --do_verify=0 --verify_state_save=1 || { tell || return; }
 	io=8m verify_state "file:$work/a" $from_a || return
@@ -284,7 +285,7 @@ cut_delay() {
 }
 cut_drop() {
 	make_net cable && serve n in "$ns-s" file "$(disk n)" || return
-	wrap="ip netns exec $ns-a"
+	wrap="nsenter --net=/run/netns/$ns-a"
 	dropped_and_back 0 100 "lags\|waited for it"
 }
 dropped_and_back() { # DELAY_MS LOSS_PERCENT WHAT-IS-SAID
@@ -303,7 +304,7 @@ gateway_death() {
 	local rc
 	make_net || return
 	serve n in "$ns-s" memory 160M || return
-	wrap="ip netns exec $ns-a"
+	wrap="nsenter --net=/run/netns/$ns-a"
 	# shellcheck disable=SC2016 # for the shell that fio starts
 	run "file:$work/a" $from_a --rw=randwrite --rate_iops=6000 --do_verify=0 --verify_state_save=1 \
 		--trigger-file="$work/trigger" --trigger='kill -9 $PPID' &
@@ -314,8 +315,8 @@ gateway_death() {
 	rc=$?
 	[ $rc = 137 ] || { echo "  fio was not killed: $rc"; tell || return; }
 	rm -f "$work/a" "$work/trigger"
-	ip -n "$ns-s" link set toa down
-	wrap="ip netns exec $ns-b"
+	ipn "$ns-s" link set toa down
+	wrap="nsenter --net=/run/netns/$ns-b"
 	# Without the leg the image is not complete, or does not open: what it has was needed.
 	verify_state $from_b ""
 }

@@ -12,7 +12,7 @@ static struct test *tests;
 static uint64_t seed;
 static bool seed_asked, seed_given;
 static unsigned skipped;
-static char dir[64];
+static char dir[96];
 static const char *prog;
 
 void test_register(struct test *t)
@@ -61,7 +61,7 @@ const char *test_dir(void)
 	if (!dir[0]) {
 		const char *tmp = getenv("TMPDIR");
 
-		snprintf(dir, sizeof(dir), "%.40s/lsvd-test-XXXXXX", tmp ? tmp : "/var/tmp");
+		snprintf(dir, sizeof(dir), "%.70s/lsvd-test-XXXXXX", tmp ? tmp : "/var/tmp");
 		if (!mkdtemp(dir)) {
 			perror(dir);
 			exit(1);
