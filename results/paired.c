@@ -96,9 +96,9 @@ int paired_estimate(const double *a, const double *b, size_t n, double alpha, st
 	double *d;
 	int rc;
 
-	*out = (struct paired){.differences = !all_positive(a, n) || !all_positive(b, n)};
 	if (n > PAIRED_ROUNDS_MAX)
 		return -E2BIG;
+	*out = (struct paired){.differences = !all_positive(a, n) || !all_positive(b, n)};
 	d = calloc(n, sizeof(*d));
 	if (!d)
 		return -ENOMEM;

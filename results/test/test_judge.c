@@ -11,7 +11,6 @@
 #include "results/changes.h"
 #include "results/compare.h"
 #include "results/export.h"
-#include "results/find.h"
 #include "results/history.h"
 #include "results/merge.h"
 #include "results/paired.h"
@@ -147,22 +146,23 @@ static void record_figure(struct recorded *rec, const struct results_figure *f)
 		rec->v[rec->n++] = f->samples[i] / f->sum.median;
 }
 
+/* By name: a run that somebody adds must not change what these tests are about. */
 static struct recorded recorded_rounds(void)
 {
+	static const char *const files[] = {"results/data/20261122T193235Z-24937d2.json",
+		"results/data/20261122T224113Z-813b057.json"};
 	struct recorded rec = {0};
-	struct results_files files;
-	struct err e;
+	struct err e = {0};
 
-	assert_int_equal(results_files("results/data", &files, &e), 0);
-	for (size_t i = 0; i < files.n; i++) {
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		struct results *r;
 
-		assert_int_equal(results_read(files.paths[i], &r, &e), 0);
+		if (results_read(files[i], &r, &e))
+			fail_msg("%s", e.msg);
 		for (size_t k = 0; k < r->nfigures; k++)
 			record_figure(&rec, &r->figures[k]);
 		results_free(r);
 	}
-	results_files_free(&files);
 	return rec;
 }
 
