@@ -19,13 +19,11 @@ static void PRINTF(5, 6) point(struct plot_series *s, size_t g, const struct res
 	double scale, const char *fmt, ...)
 {
 	const struct results_figure *f;
-	char name[RESULTS_NAME_MAX + 1];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(name, sizeof(name), fmt, ap);
+	f = results_vfind(r, fmt, ap);
 	va_end(ap);
-	f = results_find(r, name);
 	if (f)
 		s->points[g] = (struct plot_point){.value = f->sum.median * scale,
 			.low = f->sum.low * scale,

@@ -232,6 +232,14 @@ const struct results_figure *results_find(const struct results *r, const char *n
 	return NULL;
 }
 
+const struct results_figure *results_vfind(const struct results *r, const char *fmt, va_list ap)
+{
+	char name[RESULTS_NAME_MAX + 1];
+
+	vsnprintf(name, sizeof(name), fmt, ap);
+	return results_find(r, name);
+}
+
 bool results_exact(const struct results_figure *f)
 {
 	return json_is_true(json_object_get(f->params, "exact"));

@@ -29,6 +29,7 @@
 #include "sys/err.h"
 
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -101,6 +102,9 @@ bool results_known(const char *name, const char **unit, enum results_direction *
 
 /* NULL when there is no such figure.  The figure belongs to `r`, until the next results_add. */
 const struct results_figure *results_find(const struct results *r, const char *name);
+/* The same, its name put together as vprintf does. */
+const struct results_figure *results_vfind(const struct results *r, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
 
 /* True when params hold "exact": true: a count in virtual time, where any difference is real. */
 bool results_exact(const struct results_figure *f);

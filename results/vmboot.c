@@ -26,13 +26,11 @@ bool vmboot_is(const struct results *r)
 static double PRINTF(2, 3) figure(const struct results *r, const char *fmt, ...)
 {
 	const struct results_figure *f;
-	char name[RESULTS_NAME_MAX + 1];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(name, sizeof(name), fmt, ap);
+	f = results_vfind(r, fmt, ap);
 	va_end(ap);
-	f = results_find(r, name);
 	return f ? f->sum.median : NAN;
 }
 

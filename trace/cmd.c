@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "gateway/client.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -64,4 +65,30 @@ void cmd_positional(struct argp_state *st, const char **slots, unsigned n, const
 		return;
 	}
 	argp_error(st, "too many arguments: '%s'", arg);
+}
+
+error_t cmd_parse_reading(int key, char *arg, struct argp_state *st)
+{
+	struct cmd_reading *a = st->input;
+
+	if (key == 'j')
+		a->json = true;
+	else if (key == 'V')
+		a->volume = arg;
+	else if (key == ARGP_KEY_ARG)
+		cmd_positional(st, a->path, 1, arg);
+	else if (key == ARGP_KEY_END && !a->path[0])
+		argp_error(st, "no trace given");
+	else
+		return ARGP_ERR_UNKNOWN;
+	return 0;
+}
+
+int cmd_progress(void *bar, uint64_t done, uint64_t total)
+{
+	struct cli_progress *p = bar;
+
+	p->total = total;
+	cli_progress_at(p, done);
+	return cli_interrupted ? -EINTR : 0;
 }

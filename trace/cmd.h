@@ -24,6 +24,16 @@ void cmd_warn_counts(const char *path, const struct trace_counts *c);
  * lossy trace.  Returns CLI_OK or CLI_FAILED. */
 int cmd_load(const char *path, const char *file, struct trace *t);
 
+/* Of a command that reads one trace: --json, --volume and the trace's name. */
+struct cmd_reading {
+	const char *path[1], *volume;
+	bool json;
+};
+error_t cmd_parse_reading(int key, char *arg, struct argp_state *st);
+
+/* For long work that counts up to `total`: shows it on `bar`, a struct cli_progress; -EINTR after Ctrl-C. */
+int cmd_progress(void *bar, uint64_t done, uint64_t total);
+
 /* A positional argument into *slot, in order; argp_error() when there are too many. */
 void cmd_positional(struct argp_state *st, const char **slots, unsigned n, const char *arg);
 

@@ -137,15 +137,6 @@ static error_t parse(int key, char *arg, struct argp_state *st)
 	}
 }
 
-static int progress(void *arg, uint64_t done, uint64_t total)
-{
-	struct args *a = arg;
-
-	a->bar.total = total;
-	cli_progress_at(&a->bar, done);
-	return cli_interrupted ? -EINTR : 0;
-}
-
 static bool sampled(const struct study *s)
 {
 	return s->opt.rate < 1 || s->opt.samples;
@@ -378,8 +369,8 @@ int cmd_trace_analyse(int argc, char **argv)
 	int rc;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &a);
-	a.s.progress = progress;
-	a.s.arg = &a;
+	a.s.progress = cmd_progress;
+	a.s.arg = &a.bar;
 	cli_catch_signals();
 	cli_progress_begin(&a.bar, "analyse", 0, a.quiet || a.json);
 	if (study_run(a.path[0], &a.s, &s, &e) < 0)

@@ -118,15 +118,6 @@ static error_t parse(int key, char *arg, struct argp_state *st)
 	}
 }
 
-static int progress(void *arg, uint64_t done, uint64_t total)
-{
-	struct args *a = arg;
-
-	a->bar.total = total;
-	cli_progress_at(&a->bar, done);
-	return cli_interrupted ? -EINTR : 0;
-}
-
 /* ---- what is told ---- */
 
 static json_t *number(uint64_t v)
@@ -197,8 +188,8 @@ static int run(struct args *a)
 	struct err e = {0};
 	int rc;
 
-	a->c.progress = progress;
-	a->c.arg = a;
+	a->c.progress = cmd_progress;
+	a->c.arg = &a->bar;
 	cli_catch_signals();
 	cli_progress_begin(&a->bar, a->import ? "import" : "export", 0, a->quiet || a->json);
 	rc = convert_run(a->path[0], a->path[1] ? a->path[1] : "-", &a->c, &res, &e);

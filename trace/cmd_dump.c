@@ -8,28 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-struct args {
-	const char *path[1], *volume;
-	bool json;
-};
-
-static error_t parse(int key, char *arg, struct argp_state *st)
-{
-	struct args *a = st->input;
-
-	if (key == 'j')
-		a->json = true;
-	else if (key == 'V')
-		a->volume = arg;
-	else if (key == ARGP_KEY_ARG)
-		cmd_positional(st, a->path, 1, arg);
-	else if (key == ARGP_KEY_END && !a->path[0])
-		argp_error(st, "no trace given");
-	else
-		return ARGP_ERR_UNKNOWN;
-	return 0;
-}
-
 static void dump_text(const struct trace_record *r)
 {
 	char latency[32] = "-";
@@ -73,12 +51,12 @@ int cmd_trace_dump(int argc, char **argv)
 		{NULL, 0, NULL, 0, NULL, 0},
 	};
 	static const struct argp argp = {.options = options,
-		.parser = parse,
+		.parser = cmd_parse_reading,
 		.args_doc = "TRACE",
 		.doc = "Print every request, in order of submission: time and latency in "
 		       "microseconds, op, offset and length in bytes, source, stream, object."
 		       "\vexample: lsvd trace dump --json boot.trace | jq .offset_bytes"};
-	struct args a = {0};
+	struct cmd_reading a = {0};
 	struct trace t;
 	int rc;
 

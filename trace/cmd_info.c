@@ -8,33 +8,11 @@
 #include <stdio.h>
 #include <time.h>
 
-struct args {
-	const char *path[1], *volume;
-	bool json;
-};
-
 static const struct argp_option options[] = {
 	{"volume", 'V', "NAME", 0, "of several: the requests to this one", 0},
 	{"json", 'j', NULL, 0, "print JSON", 0},
 	{NULL, 0, NULL, 0, NULL, 0},
 };
-
-static error_t parse(int key, char *arg, struct argp_state *st)
-{
-	struct args *a = st->input;
-
-	if (key == 'j')
-		a->json = true;
-	else if (key == 'V')
-		a->volume = arg;
-	else if (key == ARGP_KEY_ARG)
-		cmd_positional(st, a->path, 1, arg);
-	else if (key == ARGP_KEY_END && !a->path[0])
-		argp_error(st, "no trace given");
-	else
-		return ARGP_ERR_UNKNOWN;
-	return 0;
-}
 
 static double ms(uint64_t ns)
 {
@@ -192,7 +170,7 @@ static void print_info(const struct trace *t, const struct trace_info *info)
 int cmd_trace_info(int argc, char **argv)
 {
 	static const struct argp argp = {.options = options,
-		.parser = parse,
+		.parser = cmd_parse_reading,
 		.args_doc = "TRACE",
 		.doc = "Print what is in a trace, in any format that `lsvd trace import` "
 		       "reads; - is stdin."
@@ -200,7 +178,7 @@ int cmd_trace_info(int argc, char **argv)
 		       "time "
 		       "with at least one read in flight.\n\n"
 		       "example: lsvd trace info --json boot.trace"};
-	struct args a = {0};
+	struct cmd_reading a = {0};
 	struct trace t;
 	struct trace_info info;
 	int rc;

@@ -16,8 +16,7 @@ void gateway_init(struct gateway *gw)
 	gw->last = &gw->exports;
 }
 
-static int refuse(char *why, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static int refuse(char *why, int rc, const char *fmt, ...)
+int export_refuse(char *why, int rc, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -94,14 +93,14 @@ int export_add(struct gateway *gw, const char *name, const char *url,
 	int rc = 0;
 
 	if (!name[0] || strlen(name) > 255)
-		return refuse(why, -EINVAL, "export '%.40s': a name has 1 to 255 characters", name);
+		return export_refuse(why, -EINVAL, "export '%.40s': a name has 1 to 255 characters", name);
 	x = export_new(gw, name, url, opt);
 	if (!x)
-		return refuse(why, -ENOMEM, "out of memory");
+		return export_refuse(why, -ENOMEM, "out of memory");
 	x->configured = true;
 	pthread_mutex_lock(&gw->lock);
 	if (find(gw, name)) {
-		rc = refuse(why, -EEXIST, "there is an export '%s' already", name);
+		rc = export_refuse(why, -EEXIST, "there is an export '%s' already", name);
 	} else {
 		if (out)
 			x->users++;
@@ -123,13 +122,13 @@ static struct export *from_store(struct gateway *gw, const char *name, char *why
 	struct export *x;
 
 	if (!name[0] || name[0] == '.' || strchr(name, '/') || strlen(name) > 200) {
-		refuse(why, -ENOENT, "'%.40s' names no image of %s", name, gw->store);
+		export_refuse(why, -ENOENT, "'%.40s' names no image of %s", name, gw->store);
 		return NULL;
 	}
 	snprintf(url, sizeof(url), "%s%s%s", gw->store, gw->store[len - 1] == ':' ? "" : "/", name);
 	x = export_new(gw, name, url, &gw->defaults);
 	if (!x)
-		refuse(why, -ENOMEM, "out of memory");
+		export_refuse(why, -ENOMEM, "out of memory");
 	else
 		append(gw, x);
 	return x;
@@ -138,11 +137,11 @@ static struct export *from_store(struct gateway *gw, const char *name, char *why
 static int no_such(struct gateway *gw, const char *name, char *why)
 {
 	if (!gw->exports)
-		return refuse(why, -ENOENT, "there is no export; give image=, export= or store=");
+		return export_refuse(why, -ENOENT, "there is no export; give image=, export= or store=");
 	if (!name[0])
-		return refuse(why, -ENOENT, "name one of the exports: '%s', ...",
+		return export_refuse(why, -ENOENT, "name one of the exports: '%s', ...",
 			gw->exports->name);
-	return refuse(why, -ENOENT, "there is no export '%.80s' (there is '%.80s')", name,
+	return export_refuse(why, -ENOENT, "there is no export '%.80s' (there is '%.80s')", name,
 		gw->exports->name);
 }
 
@@ -180,7 +179,7 @@ static int close_image(struct export *x, char *why)
 	x->tracing = NULL;
 	if (rc < 0)
 		say_error("close %s: %s", x->url, text);
-	return rc < 0 && why ? refuse(why, rc, "close %.100s: %.380s", x->url, text) : rc;
+	return rc < 0 && why ? export_refuse(why, rc, "close %.100s: %.380s", x->url, text) : rc;
 }
 
 void export_put(struct export *x)
@@ -205,9 +204,9 @@ int export_remove(struct gateway *gw, const char *name, char *why)
 	pthread_mutex_lock(&gw->lock);
 	x = find(gw, name);
 	if (!x)
-		rc = refuse(why, -ENOENT, "there is no export '%.80s'", name);
+		rc = export_refuse(why, -ENOENT, "there is no export '%.80s'", name);
 	else if (x->users)
-		rc = refuse(why, -EBUSY, "export '%.80s' is in use", name);
+		rc = export_refuse(why, -EBUSY, "export '%.80s' is in use", name);
 	if (rc == 0) {
 		x->removed = true;
 		x->users++;
@@ -251,7 +250,7 @@ static int start_trace(struct export *x, const char *path, char *why)
 		expand(x, path, expanded);
 		copy = strdup(expanded);
 		if (!copy)
-			return refuse(why, -ENOMEM, "out of memory");
+			return export_refuse(why, -ENOMEM, "out of memory");
 	}
 	rc = lsvd_image_trace(x->img, copy, why);
 	free(x->tracing);
@@ -346,12 +345,12 @@ int export_trace(struct export *x, const char *path, char *why)
 
 	pthread_mutex_lock(&x->lock);
 	if (!x->img)
-		rc = refuse(why, -ENOTCONN,
+		rc = export_refuse(why, -ENOTCONN,
 			"nobody is connected to '%s', so there is nothing to record; trace= records "
 			"from the first connection on",
 			x->name);
 	else if (!path && !x->tracing)
-		rc = refuse(why, -ENOENT, "'%s' is not being recorded", x->name);
+		rc = export_refuse(why, -ENOENT, "'%s' is not being recorded", x->name);
 	else
 		rc = start_trace(x, path, why);
 	pthread_mutex_unlock(&x->lock);

@@ -84,6 +84,9 @@ int export_keep(struct export *x, char *why);
 /* Record to `path` (NULL: stop).  The image must be open, else -ENOTCONN. */
 int export_trace(struct export *x, const char *path, char *why);
 
+/* The message into why[LSVD_ERR_MAX]; returns rc. */
+int export_refuse(char *why, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
 /* The first configured one's name, or "". */
 const char *exports_default(struct gateway *gw);
 

@@ -4,7 +4,6 @@
 #include "gateway/url.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,17 +24,6 @@ const char params_help[] =
 	"keep-open=true       keep the image open after its last connection\n"
 	"steal=true, no-journal=true   as the options of `lsvd`";
 
-static int refuse(char *why, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static int refuse(char *why, int rc, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(why, LSVD_ERR_MAX, fmt, ap);
-	va_end(ap);
-	return rc;
-}
-
 /* Interned, absolute. */
 static const char *keep_text(char *text)
 {
@@ -55,7 +43,7 @@ static int parse_bool(const char *key, const char *value, bool *out, char *why)
 		if (*out || !strcasecmp(value, no[i]))
 			return 0;
 	}
-	return refuse(why, -EINVAL, "%s: '%.40s' is neither true nor false", key, value);
+	return export_refuse(why, -EINVAL, "%s: '%.40s' is neither true nor false", key, value);
 }
 
 static int add_export(struct params *p, const char *name, const char *image, char *why)
@@ -74,7 +62,7 @@ static int set_image(struct params *p, const char *value, char *why)
 	if (!name)
 		name = strrchr(value, ':');
 	if (!name || !name[1])
-		return refuse(why, -EINVAL,
+		return export_refuse(why, -EINVAL,
 			"'%.200s' is not an image URL; write file:DIR/NAME, for example", value);
 	return add_export(p, name + 1, value, why);
 }
@@ -85,7 +73,7 @@ static int set_export(struct params *p, const char *value, char *why)
 	char name[256];
 
 	if (!eq || eq == value || !eq[1] || eq - value > 255)
-		return refuse(why, -EINVAL, "export: '%.200s' is not NAME=IMAGE", value);
+		return export_refuse(why, -EINVAL, "export: '%.200s' is not NAME=IMAGE", value);
 	snprintf(name, sizeof(name), "%.*s", (int)(eq - value), value);
 	return add_export(p, name, eq + 1, why);
 }
@@ -95,7 +83,7 @@ static int set_store(struct params *p, const char *value, char *why)
 	char *url;
 
 	if (p->gw->store)
-		return refuse(why, -EINVAL, "store: one is enough; export=NAME=IMAGE adds others");
+		return export_refuse(why, -EINVAL, "store: one is enough; export=NAME=IMAGE adds others");
 	url = url_absolute(value);
 	for (size_t n = url ? strlen(url) : 0; n > 1 && url[n - 1] == '/' && url[n - 2] != ':'; n--)
 		url[n - 1] = 0;
@@ -109,7 +97,7 @@ static int set_key(struct params *p, const char *pair, char *why)
 	char key[64];
 
 	if (!eq || eq == pair || eq - pair >= (int)sizeof(key))
-		return refuse(why, -EINVAL, "set: '%.200s' is not KEY=VALUE", pair);
+		return export_refuse(why, -EINVAL, "set: '%.200s' is not KEY=VALUE", pair);
 	snprintf(key, sizeof(key), "%.*s", (int)(eq - pair), pair);
 	return lsvd_config_set(p->gw->cfg, key, eq + 1, why);
 }
@@ -147,7 +135,7 @@ static int set_snapshot(struct params *p, const char *value, char *why)
 		return 0;
 	}
 	if (strchr(x->url, '@'))
-		return refuse(why, -EINVAL, "export '%s' is a snapshot already", x->name);
+		return export_refuse(why, -EINVAL, "export '%s' is a snapshot already", x->name);
 	if (asprintf(&url, "%s@%s", x->url, value) < 0)
 		return -ENOMEM;
 	free(x->url);
@@ -215,11 +203,11 @@ int params_check(struct params *p, char *why)
 
 	why[0] = 0;
 	if (!p->gw->exports && !p->gw->store && !p->control)
-		return refuse(why, -EINVAL,
+		return export_refuse(why, -EINVAL,
 			"what is to be served? Give an image, as in `nbdkit lsvd "
 			"file:/srv/vols/vm1`, export=NAME=IMAGE, or store=URL");
 	if (t && !strstr(t, "%n") && (p->gw->store || (p->gw->exports && p->gw->exports->next)))
-		return refuse(why, -EINVAL,
+		return export_refuse(why, -EINVAL,
 			"trace=%s is one file for several exports; write %%n, the export's name, in it",
 			t);
 	/* They were held while they were being configured. */
