@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* main.c - `lsvd COMMAND ...`: finds the command, that is all. */
+/* main.c - `lsvd COMMAND ...`: finds the command, and sees that what it printed arrived. */
 #include "cli/cli.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,6 +20,16 @@ static void print_help(FILE *f)
 		fprintf(f, "  %-10s %s\n", c->name, c->summary);
 	fprintf(f, "\n`lsvd COMMAND --help` tells more; exit codes: 0 done, 1 failed, 2 usage.\n"
 		   "example: lsvd create file:/srv/vols/vm1 --size 10G\n");
+}
+
+/* What a command has printed must have arrived: a full disk is a failure. */
+static int run(const struct cli_command *c, int argc, char **argv)
+{
+	int rc = c->run(argc, argv);
+
+	if ((fflush(stdout) || ferror(stdout)) && rc == CLI_OK)
+		return cli_fail("stdout: %s", strerror(errno));
+	return rc;
 }
 
 int main(int argc, char **argv)
@@ -43,7 +54,7 @@ int main(int argc, char **argv)
 			continue;
 		snprintf(name, sizeof(name), "lsvd %s", c->name);
 		argv[1] = name;
-		return c->run(argc - 1, argv + 1);
+		return run(c, argc - 1, argv + 1);
 	}
 	fprintf(stderr, "lsvd: no command '%s'; `lsvd --help` lists them\n", argv[1]);
 	return CLI_USAGE;

@@ -3,10 +3,8 @@
 #include "cli/cli.h"
 #include "trace/cmd.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 static void dump_text(const struct trace_record *r)
 {
@@ -36,13 +34,6 @@ static void dump_json(const struct trace_record *r)
 		r->flags & TRACE_ERROR ? "true" : "false");
 }
 
-static int flush_stdout(void)
-{
-	if (fflush(stdout) != 0 || ferror(stdout))
-		return cli_fail("stdout: %s", strerror(errno));
-	return CLI_OK;
-}
-
 int cmd_trace_dump(int argc, char **argv)
 {
 	static const struct argp_option options[] = {
@@ -70,5 +61,5 @@ int cmd_trace_dump(int argc, char **argv)
 	for (size_t i = 0; i < t.n; i++)
 		(a.json ? dump_json : dump_text)(&t.records[i]);
 	trace_free(&t);
-	return flush_stdout();
+	return CLI_OK;
 }

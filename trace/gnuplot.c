@@ -97,6 +97,16 @@ static int spawn(pid_t *pid, FILE **in, struct err *e)
 	return *in ? 0 : err_set(e, -ENOMEM, "out of memory");
 }
 
+static int may_write(const char *path, struct err *e)
+{
+	FILE *f = fopen(path, "ab");
+
+	if (!f)
+		return err_set(e, -errno, "'%s': %s", path, strerror(errno));
+	fclose(f);
+	return 0;
+}
+
 int gnuplot_run(const char *output, void (*script)(FILE *f, void *arg), void *arg, struct err *e)
 {
 	size_t n = strlen(output);
@@ -106,6 +116,9 @@ int gnuplot_run(const char *output, void (*script)(FILE *f, void *arg), void *ar
 
 	if (!is_svg(output) && (n < 5 || strcmp(output + n - 4, ".png")))
 		return err_set(e, -EINVAL, "'%s': name it .png or .svg", output);
+	rc = may_write(output, e); /* gnuplot would draw on its stdout instead */
+	if (rc < 0)
+		return rc;
 	signal(SIGPIPE, SIG_IGN); /* a missing gnuplot is told by its exit code */
 	rc = spawn(&pid, &in, e);
 	if (rc < 0)

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 /* Runs gnuplot on what script() writes.  -EINVAL: `output` is neither .png nor .svg; -ENOENT:
- * gnuplot is not installed; -EIO: it failed. */
+ * gnuplot is not installed; -EIO: it failed; or why `output` cannot be written. */
 int gnuplot_run(const char *output, void (*script)(FILE *f, void *arg), void *arg,
 	struct err *e) MUST_CHECK;
 

@@ -41,7 +41,14 @@ commands_explain_themselves() {
 		exits 2 $c || return
 	done
 	ok snap --help && has '^  rollback ' && exits 2 snap none && has "no command 'none'" || return
-	exits 2 no-such-command && exits 2 && ok --help && ok --version
+	exits 2 no-such-command && exits 2 && ok --help && ok --version || return
+	# What could not be printed was not done.
+	for c in config 'trace info --json' 'trace analyse --json -q' 'trace dump'; do
+		# shellcheck disable=SC2086
+		"$lsvd" $c $([ "$c" = config ] || echo workloads/boot/min-1.csv) > /dev/full 2> "$out"
+		[ $? = 1 ] && has "stdout: No space left" || return
+	done
+	exits 1 trace analyse -q workloads/boot/min-1.csv --plot "$work/none/x.png" && has 'none/x.png.: No such file' && lacks PNG
 }
 
 life_of_an_image() {
