@@ -103,11 +103,11 @@ static uint64_t bytes_of(const struct journal_extent *ext, uint32_t n)
 
 /* Records come frame by frame, but every opening begins a new one: many crashes in a row leave many
  * frames with little in them.  A batch holds all of its own at once, so it must not need more than
- * its share: those for the objects in flight, one being built, one held ahead, and one to write into. */
+ * its share: those for the objects in flight, one being built, and one to write into. */
 static bool spans_too_much(const struct volume *v, const struct journal_extent *ext, uint32_t n)
 {
 	const struct batch *b = v->open;
-	uint64_t share = journal_frames(v->journal) / (v->puts_max + 3);
+	uint64_t share = journal_frames(v->journal) / (v->puts_max + 2);
 
 	for (uint32_t i = 0; i < n && b->any_frame; i++)
 		if (ext[i].kind == EXTENT_DATA)
@@ -414,55 +414,12 @@ static void held(struct journal_hold *h, int status)
 	struct outgoing *o = h->owner;
 	struct volume *v = o->v;
 
-	if (status < 0 && o->holds_status == 0)
-		o->holds_status = status;
+	if (status < 0 && v->holds_status == 0)
+		v->holds_status = status;
 	if (status < 0)
 		h->f = NULL;
-	v->holds_pending--;
-	if (--o->holds_pending == 0 && o == v->making)
+	if (--v->holds_pending == 0)
 		step_background(v);
-}
-
-static uint32_t batch_frames(const struct batch *b)
-{
-	return b->any_frame ? (uint32_t)(b->last_frame - b->first_frame + 1) : 0;
-}
-
-/* An object to be, whose part of the log is asked for. */
-static struct outgoing *hold_frames(struct volume *v, const struct batch *b)
-{
-	struct outgoing *o = outgoing_new(v);
-	uint32_t n = batch_frames(b);
-
-	if (o && n > o->holds_cap) {
-		struct journal_hold *holds = realloc(o->holds, n * sizeof(*holds));
-
-		if (holds) {
-			o->holds = holds;
-			o->holds_cap = n;
-		}
-	}
-	if (!o || n > o->holds_cap) {
-		if (o)
-			outgoing_recycle(v, o);
-		return NULL;
-	}
-	o->nholds = o->holds_pending = n;
-	o->holds_status = 0;
-	v->holds_pending += n;
-	for (uint32_t i = 0; i < n; i++) {
-		o->holds[i] = (struct journal_hold){
-			.frame = b->first_frame + i, .done = held, .owner = o};
-		journal_hold(v->journal, &o->holds[i]);
-	}
-	return o;
-}
-
-/* What is no longer in memory is read while the batch before it is built and put. */
-static void hold_ahead(struct volume *v)
-{
-	if (!v->ahead && v->sealed)
-		v->ahead = hold_frames(v, v->sealed);
 }
 
 /* The open batch is put early only when somebody waits for it. */
@@ -472,22 +429,32 @@ static bool wanted(const struct volume *v)
 	       (!v->nsealed || v->drain_seq >= v->open->covers);
 }
 
-static void begin_build(struct volume *v)
+static bool begin_build(struct volume *v)
 {
 	struct batch *b;
+	uint32_t n = 0;
 
 	if (v->puts_in_flight >= v->puts_max)
-		return;
+		return false;
 	if (!v->sealed && wanted(v))
 		seal(v);
 	b = v->sealed;
 	if (!b)
-		return;
-	v->making = v->ahead ? v->ahead : hold_frames(v, b);
-	v->ahead = NULL;
-	if (!v->making) {
+		return false;
+	if (b->any_frame)
+		n = (uint32_t)(b->last_frame - b->first_frame + 1);
+	v->making = outgoing_new(v);
+	if (v->making && n > v->making->holds_cap) {
+		struct journal_hold *holds = realloc(v->making->holds, n * sizeof(*holds));
+
+		if (holds) {
+			v->making->holds = holds;
+			v->making->holds_cap = n;
+		}
+	}
+	if (!v->making || n > v->making->holds_cap) {
 		volume_fail(v, -ENOMEM);
-		return;
+		return false;
 	}
 	v->sealed = b->next;
 	if (!v->sealed)
@@ -496,8 +463,19 @@ static void begin_build(struct volume *v)
 	v->nsealed--;
 	v->building = b;
 	v->stage = STAGE_HOLDING;
-	if (!v->making->holds_pending)
+	v->holds_status = 0;
+	v->holds_pending = n + 1;
+	v->making->nholds = n;
+	for (uint32_t i = 0; i < n; i++) {
+		struct journal_hold *h = &v->making->holds[i];
+
+		*h = (struct journal_hold){
+			.frame = b->first_frame + i, .done = held, .owner = v->making};
+		journal_hold(v->journal, h);
+	}
+	if (--v->holds_pending == 0)
 		step_background(v);
+	return true;
 }
 
 static int coalesce(struct volume *v)
@@ -573,9 +551,8 @@ static int step_once(struct volume *v)
 		begin_build(v);
 		return 0;
 	case STAGE_HOLDING:
-		if (v->making->holds_status < 0)
-			return v->making->holds_status;
-		hold_ahead(v);
+		if (v->holds_status < 0)
+			return v->holds_status;
 		extmap_clear(v->scratch);
 		v->coalesced = 0;
 		v->stage = STAGE_COALESCE;
@@ -609,7 +586,7 @@ static void step(struct loop_task *t)
 	struct volume *v = container_of(t, struct volume, step);
 	int rc;
 
-	if (v->failed || (v->stage == STAGE_HOLDING && v->making->holds_pending))
+	if (v->failed || (v->stage == STAGE_HOLDING && v->holds_pending))
 		return;
 	rc = step_once(v);
 	if (rc < 0)
@@ -731,7 +708,6 @@ void destage_fini(struct volume *v)
 	free_batches(v->building);
 	free_batches(v->free_batches);
 	free_outgoing(v->making);
-	free_outgoing(v->ahead);
 	free_outgoing(v->out);
 	free_outgoing(v->free_out);
 	if (v->scratch)

@@ -173,7 +173,7 @@ static int open_journal(struct volume *v, struct err *e)
 		.owner = &v->owner};
 	/* Every object on its way holds its part of the log; there must be room for more. */
 	uint64_t frame = (uint64_t)pool_segment_blocks(v->pool) * POOL_BLOCK,
-		 need = (v->puts_max + 3) *
+		 need = (v->puts_max + 2) *
 			(v->cfg.object_bytes + 2 * (frame < 2u << 20 ? frame : 2u << 20));
 	int rc;
 

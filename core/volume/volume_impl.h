@@ -38,8 +38,7 @@ struct outgoing {
 	uint32_t applied;	/* extents applied so far */
 	/* what it was made of */
 	struct journal_hold *holds;
-	uint32_t nholds, holds_cap, holds_pending;
-	int holds_status;
+	uint32_t nholds, holds_cap;
 	struct iovec probe; /* header read back after a doubtful PUT */
 	uint64_t client_bytes;
 	uint64_t end_pos; /* batch.end_pos */
@@ -102,9 +101,10 @@ struct volume {
 	struct loop_task step;
 	enum build_stage stage;
 	struct batch *building;
-	struct outgoing *making, *ahead; /* ahead: holds what the first sealed batch needs, while another is built */
+	struct outgoing *making;
 	struct extmap *scratch;
-	uint32_t coalesced, holds_pending; /* of all batches */
+	uint32_t coalesced, holds_pending;
+	int holds_status;
 	struct store_pace pace;
 	uint32_t puts_max, puts_in_flight;
 	struct loop_timer age_timer, pace_timer;
