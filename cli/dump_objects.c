@@ -205,12 +205,12 @@ static void object_chunks(struct dump *d, json_t *x, struct dump_source *s, cons
 	const struct object_header *h)
 {
 	json_t *list = json_array();
-	uint8_t *buf = malloc(OBJECT_CRC_BYTES);
+	uint8_t *buf = malloc(h->crc_bytes);
 	uint32_t bad = 0;
 
 	for (uint32_t i = 0; buf && i < h->chunks; i++) {
-		uint64_t at = (uint64_t)i * OBJECT_CRC_BYTES, left = h->data_bytes - at;
-		uint64_t n = left < OBJECT_CRC_BYTES ? left : OBJECT_CRC_BYTES;
+		uint64_t at = (uint64_t)i * h->crc_bytes, left = h->data_bytes - at;
+		uint64_t n = left < h->crc_bytes ? left : h->crc_bytes;
 		uint32_t crc = object_get_crc(header, h, i);
 		int64_t got = s->read(s, h->header_bytes + at, buf, n);
 		bool ok = got == (int64_t)n && crc32c(0, buf, n) == crc;
@@ -242,6 +242,7 @@ static void object_fields(json_t *x, const struct object_header *h)
 	dump_int(x, "data_bytes", h->data_bytes);
 	json_object_set_new(x, "gc", json_boolean(h->flags & OBJECT_FLAG_GC));
 	dump_int(x, "extents", h->extents);
+	dump_int(x, "crc_bytes", h->crc_bytes);
 	dump_int(x, "chunks", h->chunks);
 }
 

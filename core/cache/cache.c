@@ -209,7 +209,16 @@ static void attach(struct piece *p, struct part *q)
 	p->parts_last = &q->next;
 }
 
-/* The whole chunk; or 16 KiB of it when nothing would be kept, or whole chunks do not pay. */
+/* The least to fetch of a chunk.  What is kept is kept in units; what is not need only be verified,
+ * and by what is known when the object's header is. */
+static uint32_t unit(struct cache *c, const struct chunk_key *k)
+{
+	const struct hrec *h = c->on ? NULL : header_find(c, k);
+
+	return h ? h->crc_bytes : UNIT;
+}
+
+/* The whole chunk; or a part of it when nothing would be kept, or whole chunks do not pay. */
 static bool miss(struct cache *c, struct run *run, const struct object_ref *ref,
 	const struct chunk_key *k, struct part *q)
 {
@@ -218,9 +227,9 @@ static bool miss(struct cache *c, struct run *run, const struct object_ref *ref,
 	struct piece *p;
 
 	if (part) {
-		uint32_t to = (q->off + q->len + UNIT_MIN - 1) & ~(UNIT_MIN - 1u);
+		uint32_t n = unit(c, k), to = (q->off + q->len + n - 1) & ~(n - 1u);
 
-		from = q->off & ~(UNIT_MIN - 1u);
+		from = q->off & ~(n - 1u);
 		end = to < end ? to : end;
 	}
 	p = run_add(c, run, ref, k, from, end - from);
@@ -569,7 +578,7 @@ void runner_back(struct runner *r)
 
 static uint32_t chunk_setting(const struct config *cfg)
 {
-	uint64_t n = UNIT_MIN;
+	uint64_t n = UNIT;
 
 	while (n < cfg->cache_chunk_bytes && n < CACHE_CHUNK_MAX)
 		n *= 2;

@@ -14,7 +14,7 @@
  *   prefetch.c   follows a boot profile ahead of the guest
  *
  * The data's way: cache_read -> in the cache? pool_read : fetch (GET of the aligned chunk, header
- * in parallel on first touch) -> verify per 16 KiB -> copy to all waiters -> fill the cache.
+ * in parallel on first touch) -> verify -> copy to all waiters -> fill the cache.
  *
  * Loop thread only.  Requests are embedded by the caller.
  */

@@ -19,15 +19,15 @@
 #include "cache/rcache.h"
 
 enum {
-	UNIT_MIN = OBJECT_CRC_BYTES, /* the least that can be verified */
-	RUN_BYTES = 8 << 20,	     /* most of one GET */
+	UNIT = OBJECT_CRC_BYTES_V1, /* part of a chunk: can be verified in every version */
+	RUN_BYTES = 8 << 20,	    /* most of one GET */
 	BUFFER_BYTES = 32 << 20,
 	BUFFERS_MIN = 8,
 	PARTS = 1024,
 	FETCHES = 256,
 	PIECE_BUCKETS = 1024,
 	HEADER_BUCKETS = 4096,
-	HEADER_CRC_BYTES = 32 << 20,
+	HEADER_CRC_BYTES = 64 << 20,
 	HEADER_GUESS = 64 << 10, /* first GET of a header of unknown length */
 	RETRY_MAX_MS = 5000,
 };
@@ -93,7 +93,7 @@ struct fetch {
 struct hrec {
 	struct hrec *hash_next, *newer, *older;
 	uint64_t seq;
-	uint32_t stream, count;
+	uint32_t stream, count, crc_bytes;
 	uint32_t crc[];
 };
 

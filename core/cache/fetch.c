@@ -4,7 +4,7 @@
  *
  * Happy path: run_add gathers neighbouring pieces -> run_submit -> one GET, the header beside it on
  * the object's first touch (in the same GET when the data asked for begins at offset 0) -> CRC of
- * every 16 KiB -> copies to all who wait -> fill.
+ * every CRC -> copies to all who wait -> fill.
  *
  * Store errors are retried with growing pauses while a client waits, for RETRY_GIVE_UP_NS; a fetch
  * that only runs ahead fails at once.  Damage is fetched once more, piece by piece, then -EBADMSG.
@@ -343,10 +343,12 @@ void fetch_header_over(struct fetch *f, int status)
 static bool piece_sound(const struct piece *p, const struct hrec *h)
 {
 	uint64_t at = ((uint64_t)p->fill.key.chunk << p->c->chunk_shift) + p->off;
-	uint32_t i = (uint32_t)(at / OBJECT_CRC_BYTES), n;
+	uint32_t i = (uint32_t)(at / h->crc_bytes), n;
 
+	if (at % h->crc_bytes)
+		return false;
 	for (uint32_t done = 0; done < p->len; done += n, i++) {
-		n = p->len - done < OBJECT_CRC_BYTES ? p->len - done : OBJECT_CRC_BYTES;
+		n = p->len - done < h->crc_bytes ? p->len - done : h->crc_bytes;
 		if (i >= h->count ||
 			(!MUTANT(SKIP_OBJECT_CRC) && crc32c(0, p->fill.mem + done, n) != h->crc[i]))
 			return false;

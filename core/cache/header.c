@@ -101,6 +101,7 @@ static int hrec_add(struct hload *h)
 	r->seq = h->key.seq;
 	r->stream = h->key.stream;
 	r->count = h->header.chunks;
+	r->crc_bytes = h->header.crc_bytes;
 	for (uint32_t i = 0; i < r->count; i++)
 		r->crc[i] = object_get_crc(h->buf, &h->header, i);
 	r->hash_next = *b;

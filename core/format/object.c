@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-enum { VERSION = 1, CRC_AT = 80, EXTENT_BYTES = 16, MOVED_BYTES = 32, CHUNK_BYTES = 8 };
+enum { VERSION = 2, CRC_AT = 80, EXTENT_BYTES = 16, MOVED_BYTES = 32 };
 
 static const char magic[8] = "LSVDdata";
 
@@ -18,33 +18,45 @@ static uint32_t extent_bytes(uint16_t flags)
 	return flags & OBJECT_FLAG_GC ? MOVED_BYTES : EXTENT_BYTES;
 }
 
-static uint64_t used_bytes(uint64_t extents, uint64_t chunks, uint16_t flags)
+static bool first_version(const struct object_header *h)
 {
-	return OBJECT_FIXED_BYTES + extents * extent_bytes(flags) + chunks * CHUNK_BYTES;
+	return h->crc_bytes == OBJECT_CRC_BYTES_V1;
 }
 
-static uint32_t chunks_of(uint32_t data_bytes)
+/* Of a chunk: its CRC, and in version 1 its length, which says nothing new. */
+static uint32_t entry_bytes(const struct object_header *h)
 {
-	return (uint32_t)(((uint64_t)data_bytes + OBJECT_CRC_BYTES - 1) / OBJECT_CRC_BYTES);
+	return first_version(h) ? 8 : 4;
+}
+
+uint32_t object_chunk_count(uint32_t data_bytes, uint32_t crc_bytes)
+{
+	return (uint32_t)(((uint64_t)data_bytes + crc_bytes - 1) / crc_bytes);
+}
+
+static uint64_t header_bytes_of(const struct object_header *h)
+{
+	return block_round_up(OBJECT_FIXED_BYTES + (uint64_t)h->extents * extent_bytes(h->flags) +
+				      (uint64_t)h->chunks * entry_bytes(h),
+		OBJECT_ALIGN);
 }
 
 uint32_t object_header_bytes(uint32_t extents, uint32_t data_bytes, uint16_t flags)
 {
-	return (uint32_t)block_round_up(
-		used_bytes(extents, chunks_of(data_bytes), flags), OBJECT_ALIGN);
+	const struct object_header h = {.crc_bytes = OBJECT_CRC_BYTES,
+		.extents = extents,
+		.chunks = object_chunk_count(data_bytes, OBJECT_CRC_BYTES),
+		.flags = flags};
+
+	return (uint32_t)header_bytes_of(&h);
 }
 
 /* The last chunk may be shorter. */
 static uint32_t chunk_bytes_of(const struct object_header *h, uint32_t i)
 {
-	uint32_t left = h->data_bytes - i * OBJECT_CRC_BYTES;
+	uint32_t left = h->data_bytes - i * h->crc_bytes;
 
-	return left < OBJECT_CRC_BYTES ? left : OBJECT_CRC_BYTES;
-}
-
-static uint64_t header_bytes_of(const struct object_header *h)
-{
-	return block_round_up(used_bytes(h->extents, h->chunks, h->flags), OBJECT_ALIGN);
+	return left < h->crc_bytes ? left : h->crc_bytes;
 }
 
 static void put_extent(struct writer *w, const struct object_extent *x, uint16_t flags)
@@ -64,10 +76,11 @@ void object_encode(const struct object_header *h, const struct object_extent *ex
 {
 	struct writer w = writer_of(buf, h->header_bytes);
 
-	assert(h->header_bytes == header_bytes_of(h) && h->chunks == chunks_of(h->data_bytes));
+	assert(h->header_bytes == header_bytes_of(h));
+	assert(h->chunks == object_chunk_count(h->data_bytes, h->crc_bytes));
 	assert(h->data_bytes % OBJECT_ALIGN == 0);
 	put_bytes(&w, magic, sizeof(magic));
-	put_u16(&w, VERSION);
+	put_u16(&w, first_version(h) ? 1 : VERSION);
 	put_u16(&w, h->flags);
 	put_u32(&w, h->header_bytes);
 	put_bytes(&w, h->uuid, 16);
@@ -76,7 +89,7 @@ void object_encode(const struct object_header *h, const struct object_extent *ex
 	put_u64(&w, h->covers);
 	put_u32(&w, h->extents);
 	put_u32(&w, h->data_bytes);
-	put_u32(&w, OBJECT_CRC_BYTES);
+	put_u32(&w, h->crc_bytes);
 	put_u32(&w, h->chunks);
 	put_u64(&w, h->data_bytes); /* stored length: equal until data is compressed */
 	put_u32(&w, 0);
@@ -85,7 +98,8 @@ void object_encode(const struct object_header *h, const struct object_extent *ex
 		put_extent(&w, &ext[i], h->flags);
 	for (uint32_t i = 0; i < h->chunks; i++) {
 		put_u32(&w, crc[i]);
-		put_u32(&w, chunk_bytes_of(h, i));
+		if (first_version(h))
+			put_u32(&w, chunk_bytes_of(h, i));
 	}
 	assert(!w.bad);
 	put_zeroes(&w, (size_t)(w.end - w.p));
@@ -95,12 +109,14 @@ void object_encode(const struct object_header *h, const struct object_extent *ex
 int object_decode_fixed(const void *buf, size_t len, struct object_header *h, struct err *e)
 {
 	struct reader r = reader_of(buf, len);
-	uint32_t chunk_bytes;
+	uint32_t crc_bytes = OBJECT_CRC_BYTES;
 	uint64_t stored;
 	int rc = block_check_magic(&r, magic, VERSION, "data object", e);
 
 	if (rc < 0)
 		return rc;
+	if (((const uint8_t *)buf)[8] == 1)
+		crc_bytes = OBJECT_CRC_BYTES_V1;
 	h->flags = get_u16(&r);
 	h->header_bytes = get_u32(&r);
 	get_bytes(&r, h->uuid, 16);
@@ -109,14 +125,14 @@ int object_decode_fixed(const void *buf, size_t len, struct object_header *h, st
 	h->covers = get_u64(&r);
 	h->extents = get_u32(&r);
 	h->data_bytes = get_u32(&r);
-	chunk_bytes = get_u32(&r);
+	h->crc_bytes = get_u32(&r);
 	h->chunks = get_u32(&r);
 	stored = get_u64(&r);
 	reader_take(&r, 4); /* CRC */
 	get_zeroes(&r, OBJECT_FIXED_BYTES - CRC_AT - 4);
-	if (r.bad || h->flags & ~OBJECT_FLAG_GC || chunk_bytes != OBJECT_CRC_BYTES || !h->seq ||
+	if (r.bad || h->flags & ~OBJECT_FLAG_GC || h->crc_bytes != crc_bytes || !h->seq ||
 		h->data_bytes % OBJECT_ALIGN || h->data_bytes > OBJECT_DATA_MAX ||
-		stored != h->data_bytes || h->chunks != chunks_of(h->data_bytes) ||
+		stored != h->data_bytes || h->chunks != object_chunk_count(h->data_bytes, crc_bytes) ||
 		h->header_bytes > OBJECT_HEADER_MAX || h->header_bytes != header_bytes_of(h))
 		return err_set(e, -EUCLEAN, "data object header: impossible sizes");
 	return 0;
@@ -142,7 +158,7 @@ void object_get_extent(
 uint32_t object_get_crc(const void *buf, const struct object_header *h, uint32_t chunk)
 {
 	size_t at = OBJECT_FIXED_BYTES + (size_t)h->extents * extent_bytes(h->flags) +
-		    (size_t)chunk * CHUNK_BYTES;
+		    (size_t)chunk * entry_bytes(h);
 	struct reader r = reader_of((const uint8_t *)buf + at, 4);
 
 	return get_u32(&r);
@@ -191,7 +207,8 @@ static int check_rest(const void *buf, const struct object_header *h, struct err
 	}
 	for (uint32_t i = 0; i < h->chunks; i++) {
 		reader_take(&r, 4);
-		lengths = get_u32(&r) == chunk_bytes_of(h, i) && lengths;
+		if (first_version(h))
+			lengths = get_u32(&r) == chunk_bytes_of(h, i) && lengths;
 	}
 	get_zeroes(&r, (size_t)(r.end - r.p));
 	if (r.bad || !lengths)

@@ -15,7 +15,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { OBJECT_CRC_BYTES = 16384, OBJECT_ALIGN = 4096, OBJECT_FIXED_BYTES = 96 };
+/* Bytes of data per CRC: as written now, and by version 1.  What is read is whole chunks, so they are
+ * as small as a random read. */
+enum { OBJECT_CRC_BYTES = 4096, OBJECT_CRC_BYTES_V1 = 16384 };
+
+enum { OBJECT_ALIGN = 4096, OBJECT_FIXED_BYTES = 96 };
 
 /* More makes no sense, and a reader allocates what a header says before it can check it. */
 enum { OBJECT_DATA_MAX = 256 << 20, OBJECT_HEADER_MAX = 64 << 20 };
@@ -38,12 +42,15 @@ struct object_header {
 	uint64_t epoch, seq;
 	uint64_t covers; /* the last journal record whose writes are in this object or before it */
 	uint32_t header_bytes, data_bytes;
-	uint32_t extents,
-		chunks; /* counts; a chunk is OBJECT_CRC_BYTES of data, the last may be shorter */
+	uint32_t crc_bytes;	  /* OBJECT_CRC_BYTES or OBJECT_CRC_BYTES_V1: says the version */
+	uint32_t extents, chunks; /* counts; a chunk is crc_bytes of data, the last may be shorter */
 	uint16_t flags;
 };
 
-/* Bytes of the header of an object with so many extents and so much data. */
+/* CRCs of so much data. */
+uint32_t object_chunk_count(uint32_t data_bytes, uint32_t crc_bytes);
+
+/* Bytes of the header of an object of the newest version with so many extents and so much data. */
 uint32_t object_header_bytes(uint32_t extents, uint32_t data_bytes, uint16_t flags);
 
 /* Encode into buf[h->header_bytes]. crc[] has h->chunks CRC32Cs of the data. */

@@ -59,7 +59,7 @@ static uint64_t draw(uint64_t below)
 
 static void put_object(uint32_t i, uint8_t *buf)
 {
-	struct object_header h = {.epoch = 1, .seq = i + 1, .data_bytes = OBJECT_BYTES};
+	struct object_header h = {.epoch = 1, .seq = i + 1, .data_bytes = OBJECT_BYTES, .crc_bytes = OBJECT_CRC_BYTES};
 	uint32_t crc[OBJECT_BYTES / OBJECT_CRC_BYTES];
 	struct store_req r = {.op = STORE_PUT, .name = b.ref[i].name};
 	struct iovec iov;

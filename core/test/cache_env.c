@@ -176,24 +176,27 @@ void env_pattern(uint32_t object, uint64_t off, void *buf, uint64_t len)
 void env_put(struct cache_env *v, uint32_t i, uint32_t data_bytes, uint32_t extents)
 {
 	struct object_ref *ref = &v->ref[i];
-	struct object_header h = {
-		.epoch = 3, .seq = i + 1, .data_bytes = data_bytes, .extents = extents};
+	uint32_t unit = v->crc_bytes ? v->crc_bytes : OBJECT_CRC_BYTES;
+	struct object_header h = {.epoch = 3,
+		.seq = i + 1,
+		.data_bytes = data_bytes,
+		.extents = extents,
+		.crc_bytes = unit};
 	struct object_extent *ext = calloc(extents + 1, sizeof(*ext));
-	uint32_t *crc = calloc(data_bytes / OBJECT_CRC_BYTES + 1, sizeof(*crc));
+	uint32_t *crc = calloc(data_bytes / unit + 1, sizeof(*crc));
 	struct store_req r = {.op = STORE_PUT};
 	struct iovec iov;
 	uint8_t *buf;
 
 	memset(h.uuid, 0xab, 16);
-	h.chunks = (data_bytes + OBJECT_CRC_BYTES - 1) / OBJECT_CRC_BYTES;
+	h.chunks = object_chunk_count(data_bytes, unit);
 	h.header_bytes = object_header_bytes(extents, data_bytes, 0);
 	buf = malloc(h.header_bytes + data_bytes);
 	env_pattern(i, 0, buf + h.header_bytes, data_bytes);
 	for (uint32_t c = 0; c < h.chunks; c++) {
-		uint32_t at = c * OBJECT_CRC_BYTES, n = data_bytes - at;
+		uint32_t at = c * unit, n = data_bytes - at;
 
-		crc[c] = crc32c(
-			0, buf + h.header_bytes + at, n < OBJECT_CRC_BYTES ? n : OBJECT_CRC_BYTES);
+		crc[c] = crc32c(0, buf + h.header_bytes + at, n < unit ? n : unit);
 	}
 	for (uint32_t x = 0; x < extents; x++)
 		ext[x] = (struct object_extent){.lba = x * 16, .len = 8, .kind = EXTENT_DATA};

@@ -30,6 +30,7 @@ struct cache_env {
 	struct cache *cache;
 	struct config cfg;
 	struct object_ref ref[ENV_OBJECTS];
+	uint32_t crc_bytes; /* of objects put; 0: as the newest version */
 	uint64_t seed;
 };
 

@@ -168,7 +168,16 @@ static void make_record(struct sample *x, uint64_t *s)
 	record_encode(h, x->rext, x->crc, x->bytes);
 }
 
-static void make_object(struct sample *x, uint64_t *s, uint16_t flags)
+/* Of either version; object_header_bytes() knows the newest. */
+static uint32_t header_bytes_of(const struct object_header *h)
+{
+	uint32_t extent = h->flags & OBJECT_FLAG_GC ? 32 : 16,
+		 chunk = h->crc_bytes == OBJECT_CRC_BYTES_V1 ? 8 : 4;
+
+	return (OBJECT_FIXED_BYTES + h->extents * extent + h->chunks * chunk + 4095) / 4096 * 4096;
+}
+
+static void make_object(struct sample *x, uint64_t *s, uint16_t flags, unsigned version)
 {
 	struct object_header *h = &x->object;
 	uint64_t lba = 0;
@@ -179,7 +188,8 @@ static void make_object(struct sample *x, uint64_t *s, uint16_t flags)
 	h->covers = number(s);
 	h->flags = flags;
 	h->data_bytes = (uint32_t)below(s, 40) * 4096;
-	h->chunks = (h->data_bytes + OBJECT_CRC_BYTES - 1) / OBJECT_CRC_BYTES;
+	h->crc_bytes = version == 1 ? OBJECT_CRC_BYTES_V1 : OBJECT_CRC_BYTES;
+	h->chunks = object_chunk_count(h->data_bytes, h->crc_bytes);
 	h->extents = (uint32_t)below(s, below(s, 2) ? 20 : 300);
 	if (flags && !h->data_bytes)
 		h->extents = 0;
@@ -201,7 +211,7 @@ static void make_object(struct sample *x, uint64_t *s, uint16_t flags)
 			e->old_off = (uint32_t)below(s, OBJECT_DATA_MAX / 512 - e->len + 1);
 		}
 	}
-	h->header_bytes = object_header_bytes(h->extents, h->data_bytes, flags);
+	h->header_bytes = header_bytes_of(h);
 	x->crc = draw_crcs(s, h->chunks);
 	bytes_of(x, h->header_bytes);
 	object_encode(h, x->oext, x->crc, x->bytes);
@@ -409,7 +419,16 @@ static void make_clones(struct sample *x, uint64_t *s)
 
 unsigned sample_versions(enum sample_kind kind)
 {
-	return kind == SAMPLE_SUPERBLOCK || kind == SAMPLE_CHECKPOINT || kind == SAMPLE_POOL ? 2 : 1;
+	switch (kind) {
+	case SAMPLE_SUPERBLOCK:
+	case SAMPLE_CHECKPOINT:
+	case SAMPLE_POOL:
+	case SAMPLE_OBJECT:
+	case SAMPLE_OBJECT_GC:
+		return 2;
+	default:
+		return 1;
+	}
 }
 
 /* The bytes of the newest version, of contents that version 1 knew, become those of version 1. */
@@ -436,6 +455,10 @@ void sample_make_version(struct sample *x, enum sample_kind kind, uint64_t seed,
 		make_pool(x, &s, version);
 		return;
 	}
+	if (kind == SAMPLE_OBJECT || kind == SAMPLE_OBJECT_GC) {
+		make_object(x, &s, kind == SAMPLE_OBJECT ? 0 : OBJECT_FLAG_GC, version);
+		return;
+	}
 	if (kind == SAMPLE_SUPERBLOCK)
 		make_superblock(x, &s, version);
 	else
@@ -459,10 +482,10 @@ void sample_make(struct sample *x, enum sample_kind kind, uint64_t seed)
 		make_record(x, &s);
 		break;
 	case SAMPLE_OBJECT:
-		make_object(x, &s, 0);
+		make_object(x, &s, 0, 2);
 		break;
 	case SAMPLE_OBJECT_GC:
-		make_object(x, &s, OBJECT_FLAG_GC);
+		make_object(x, &s, OBJECT_FLAG_GC, 2);
 		break;
 	case SAMPLE_SUPERBLOCK:
 		make_superblock(x, &s, 2);

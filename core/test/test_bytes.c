@@ -49,24 +49,6 @@ TEST(crc32c_matches_rfc3720)
 	assert_int_equal(crc32c(crc32c(0, "1234", 4), "56789", 5), 0xe3069283);
 }
 
-TEST(crc32c_appends_blocks_unread)
-{
-	static uint8_t bytes[CRC32C_BLOCK_BYTES + 777];
-	uint64_t x = test_seed();
-
-	for (size_t i = 0; i < sizeof(bytes); i++) {
-		x = x * 6364136223846793005u + 1442695040888963407u;
-		bytes[i] = (uint8_t)(x >> 56);
-	}
-	for (size_t head = 0; head <= 777; head += 111) {
-		uint32_t all = crc32c(0, bytes, head + CRC32C_BLOCK_BYTES),
-			 a = crc32c(0, bytes, head),
-			 b = crc32c(0, bytes + head, CRC32C_BLOCK_BYTES);
-
-		assert_int_equal(crc32c_append_block(a, b), all);
-	}
-}
-
 TEST(messages_wrap_from_the_outside)
 {
 	struct err e = {.msg = ""};

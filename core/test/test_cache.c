@@ -112,8 +112,24 @@ TEST(without_a_pool_every_read_is_a_fetch)
 	assert_int_equal(env_stats(&v).get_bytes, 4096 + 16384);
 	assert_int_equal(env_read(&v, 0, 4096, 4096), TRACE_SRC_STORE);
 	assert_int_equal(env_stats(&v).gets, 2);
+	assert_int_equal(env_stats(&v).get_bytes, 4096 + 16384 + 4096);
 	assert_int_equal(env_read(&v, 0, CHUNK - 512, CHUNK + 1024), TRACE_SRC_STORE);
 	assert_false(cache_has(v.cache, &v.ref[0], 0, 4096));
+	env_close(&v);
+}
+
+TEST(an_object_of_version_1_is_fetched_by_its_own_chunks)
+{
+	struct cache_env v;
+
+	env_open(&v, 0, 0, CHUNK, NULL);
+	v.crc_bytes = OBJECT_CRC_BYTES_V1;
+	env_put(&v, 0, MIB, 10);
+	assert_int_equal(env_read(&v, 0, 4096, 4096), TRACE_SRC_STORE);
+	assert_int_equal(env_read(&v, 0, 20480, 4096), TRACE_SRC_STORE);
+	assert_int_equal(env_stats(&v).get_bytes, 4096 + 2 * 16384);
+	assert_int_equal(env_read(&v, 0, MIB - 4096, 4096), TRACE_SRC_STORE);
+	assert_int_equal(env_stats(&v).crc_errors, 0);
 	env_close(&v);
 }
 

@@ -134,7 +134,7 @@ static void small_record(struct sample *x)
 {
 	static const struct record_extent ext[3] = {{.lba = 100, .len = 9, .off = 0},
 		{.lba = 5, .len = 77, .kind = EXTENT_DISCARD}, {.lba = 100, .len = 3, .off = 9}};
-	static const uint32_t crc[2] = {0x11111111, 0x22222222};
+	static const uint32_t crc[5] = {0x11111111, 0x22222222, 3, 4, 5};
 	struct record_header h = {
 		.uuid = "record's volume", .epoch = 2, .seq = 9, .flushed = 8, .place = 777};
 
@@ -182,20 +182,21 @@ TEST(fields_of_a_record)
 	sample_free(&x);
 }
 
-static void small_object(struct sample *x, uint16_t flags)
+static void small_object(struct sample *x, uint16_t flags, uint32_t crc_bytes)
 {
 	static const struct object_extent ext[3] = {
 		{.lba = 100, .len = 9, .off = 0, .old_seq = 3, .old_off = 70},
 		{.lba = 109, .len = 5, .off = 30, .old_seq = 1, .old_off = 0},
 		{.lba = 200, .len = 24, .off = 10, .old_seq = 8, .old_off = 99}};
-	static const uint32_t crc[2] = {0x11111111, 0x22222222};
+	static const uint32_t crc[5] = {0x11111111, 0x22222222, 3, 4, 5};
 	struct object_header h = {.uuid = "object's volume",
 		.epoch = 2,
 		.seq = 9,
 		.covers = 55,
 		.flags = flags,
 		.extents = 3,
-		.chunks = 2,
+		.crc_bytes = crc_bytes,
+		.chunks = object_chunk_count(20480, crc_bytes),
 		.data_bytes = 20480};
 
 	h.header_bytes = object_header_bytes(3, 20480, flags);
@@ -210,10 +211,10 @@ TEST(fields_of_an_object)
 	enum { EXT = OBJECT_FIXED_BYTES, CHUNK = EXT + 3 * 16 };
 	struct sample x;
 
-	small_object(&x, 0);
+	small_object(&x, 0, OBJECT_CRC_BYTES);
 	assert_int_equal(x.len, 4096);
 	reserved(&x, 84, 96);
-	reserved(&x, CHUNK + 16, 4096);
+	reserved(&x, CHUNK + 20, 4096);
 	REFUSED(10, 2, 2); /* flags */
 	REFUSED(10, 2, OBJECT_FLAG_GC);
 	REFUSED(12, 4, 0); /* header_bytes */
@@ -227,7 +228,8 @@ TEST(fields_of_an_object)
 	REFUSED(60, 4, 16384); /* data_bytes */
 	REFUSED(60, 4, 20481);
 	REFUSED(60, 4, 0xfffff000);
-	REFUSED(64, 4, 4096);  /* bytes per chunk */
+	REFUSED(64, 4, 16384); /* bytes per chunk */
+	REFUSED(8, 2, 1);      /* version 1 had more */
 	REFUSED(68, 4, 1);     /* chunks */
 	REFUSED(72, 8, 20479); /* stored length */
 	REFUSED(72, 8, 20480 + (1ull << 32));
@@ -242,6 +244,21 @@ TEST(fields_of_an_object)
 	REFUSED(EXT + 32, 7, 113);
 	ACCEPTED(EXT + 32, 7, (1ull << 40) - 24);
 	REFUSED(EXT + 32, 7, (1ull << 40) - 23);
+	sample_free(&x);
+}
+
+TEST(fields_of_an_object_of_version_1)
+{
+	enum { CHUNK = OBJECT_FIXED_BYTES + 3 * 16 };
+	struct sample x;
+
+	small_object(&x, 0, OBJECT_CRC_BYTES_V1);
+	assert_int_equal(x.bytes[8], 1);
+	assert_int_equal(x.len, 4096);
+	assert_int_equal(object_get_crc(x.bytes, &x.object, 1), 0x22222222);
+	reserved(&x, CHUNK + 16, 4096);
+	REFUSED(8, 2, 2);
+	REFUSED(64, 4, 4096);	      /* bytes per chunk */
 	REFUSED(CHUNK + 4, 4, 16383); /* length of a chunk */
 	REFUSED(CHUNK + 12, 4, 16384);
 	REFUSED(CHUNK + 12, 4, 0);
@@ -253,10 +270,10 @@ TEST(fields_of_a_moved_extent)
 	enum { EXT = OBJECT_FIXED_BYTES };
 	struct sample x;
 
-	small_object(&x, OBJECT_FLAG_GC);
+	small_object(&x, OBJECT_FLAG_GC, OBJECT_CRC_BYTES);
 	reserved(&x, EXT + 28, EXT + 32);
 	reserved(&x, EXT + 64 + 28, EXT + 96);
-	reserved(&x, EXT + 96 + 16, 4096);
+	reserved(&x, EXT + 96 + 20, 4096);
 	REFUSED(10, 2, 0);
 	REFUSED(EXT + 16, 8, 0); /* where it was */
 	REFUSED(EXT + 16, 8, 9);
@@ -271,14 +288,14 @@ TEST(an_object_too_large_is_refused_before_it_is_read)
 	struct object_header h;
 	struct sample x;
 
-	small_object(&x, 0);
+	small_object(&x, 0, OBJECT_CRC_BYTES);
 	poke(&x, 60, 512u << 20, 4);
 	poke(&x, 72, 512u << 20, 8);
 	poke(&x, 68, (512u << 20) / OBJECT_CRC_BYTES, 4);
 	poke(&x, 12, object_header_bytes(3, 512u << 20, 0), 4);
 	assert_int_equal(object_decode_fixed(x.bytes, x.len, &h, NULL), -EUCLEAN);
 	sample_free(&x);
-	small_object(&x, 0);
+	small_object(&x, 0, OBJECT_CRC_BYTES);
 	poke(&x, 56, 5000000, 4);
 	poke(&x, 12, object_header_bytes(5000000, 20480, 0), 4);
 	assert_int_equal(object_decode_fixed(x.bytes, x.len, &h, NULL), -EUCLEAN);

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Joining CRCs is so much cheaper than reading the data for them. */
-enum { SECTOR = 512, BLOCK_SECTORS = 8, JOIN_GAIN = 16, MULTIPLE_FROM = 1 << 20 };
+enum { SECTOR = 512, BLOCK_SECTORS = 8, KNOWN_GAIN = 16, MULTIPLE_FROM = 1 << 20 };
 
 static const uint8_t zeroes[OBJECT_ALIGN] __attribute__((aligned(OBJECT_ALIGN)));
 
@@ -163,21 +163,13 @@ static uint64_t piece_left(const struct build *b, uint64_t most)
 	return n < most ? n : most;
 }
 
-/* Chunk i from the CRCs of its blocks, when all are known. */
-static bool join_chunk(struct build *b, uint32_t i, uint64_t bytes)
+/* A chunk is a block, and its CRC may be known. */
+static bool known_chunk(struct build *b, uint32_t i)
 {
-	uint64_t first = (uint64_t)i * (OBJECT_CRC_BYTES / CRC32C_BLOCK_BYTES),
-		 end = first + bytes / CRC32C_BLOCK_BYTES;
-	uint32_t crc = 0;
-
-	if (end > b->nknown)
+	_Static_assert(OBJECT_CRC_BYTES == SECTOR * BLOCK_SECTORS, "one CRC each");
+	if (i >= b->nknown || b->known[i] <= 1)
 		return false;
-	for (uint64_t k = first; k < end; k++) {
-		if (b->known[k] <= 1)
-			return false;
-		crc = k == first ? b->known[k] : crc32c_append_block(crc, b->known[k]);
-	}
-	b->crc[i] = crc;
+	b->crc[i] = b->known[i];
 	return true;
 }
 
@@ -211,7 +203,8 @@ int build_crc(struct build *b, uint64_t budget_bytes)
 	uint64_t total = b->data_sectors * SECTOR;
 
 	b->h.data_bytes = (uint32_t)total;
-	b->h.chunks = (uint32_t)((total + OBJECT_CRC_BYTES - 1) / OBJECT_CRC_BYTES);
+	b->h.crc_bytes = OBJECT_CRC_BYTES;
+	b->h.chunks = object_chunk_count(b->h.data_bytes, OBJECT_CRC_BYTES);
 	if (rc < 0 || grow(&b->crc, &b->crc_cap, b->h.chunks + 1, sizeof(*b->crc)) < 0)
 		return -ENOMEM;
 	while (b->crc_done < total && budget_bytes) {
@@ -219,9 +212,9 @@ int build_crc(struct build *b, uint64_t budget_bytes)
 			 bytes = left < OBJECT_CRC_BYTES ? left : OBJECT_CRC_BYTES, cost = bytes;
 		uint32_t i = (uint32_t)(b->crc_done / OBJECT_CRC_BYTES);
 
-		if (join_chunk(b, i, bytes)) {
+		if (known_chunk(b, i)) {
 			skip_chunk(b, bytes);
-			cost = bytes / JOIN_GAIN;
+			cost = bytes / KNOWN_GAIN;
 		} else {
 			read_chunk(b, i, bytes);
 		}

@@ -20,7 +20,8 @@
 
 enum { AHEAD = 8, PIECE_BYTES = 1 << 20, HEADER_BYTES_MAX = 1 << 30 };
 
-_Static_assert(PIECE_BYTES % OBJECT_CRC_BYTES == 0, "a piece is whole chunks");
+_Static_assert(PIECE_BYTES % OBJECT_CRC_BYTES == 0 && PIECE_BYTES % OBJECT_CRC_BYTES_V1 == 0,
+	"a piece is whole chunks");
 
 struct piece {
 	struct store_req req;
@@ -378,13 +379,14 @@ static void tell_damage(struct scan *s, const char *name)
 
 static int look_at_data(struct scan *s, struct piece *p, const struct fsck_target *t)
 {
-	uint32_t chunk = (uint32_t)((p->off - t->header_bytes) / OBJECT_CRC_BYTES);
+	uint32_t crc_bytes = s->h.crc_bytes;
+	uint32_t chunk = (uint32_t)((p->off - t->header_bytes) / crc_bytes);
 
 	if (p->status < 0)
 		return fsck_refused(s->f, p->name, p->off, (int)p->status, &p->err);
 	/* What lacks at the end was told with the size. */
-	for (uint64_t at = 0; at < (uint64_t)p->status; at += OBJECT_CRC_BYTES, chunk++) {
-		uint64_t n = p->len - at < OBJECT_CRC_BYTES ? p->len - at : OBJECT_CRC_BYTES;
+	for (uint64_t at = 0; at < (uint64_t)p->status; at += crc_bytes, chunk++) {
+		uint64_t n = p->len - at < crc_bytes ? p->len - at : crc_bytes;
 
 		if (at + n > (uint64_t)p->status)
 			break;

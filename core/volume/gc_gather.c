@@ -95,6 +95,7 @@ static int keep_crcs(struct collector *c, struct gc_source *s, const struct gc_g
 		return -ENOMEM;
 	s->crc_at = c->ncrc;
 	s->crcs = g->h.chunks;
+	s->crc_bytes = g->h.crc_bytes;
 	for (uint32_t i = 0; i < g->h.chunks; i++)
 		c->crc[c->ncrc++] = object_get_crc(g->buf, &g->h, i);
 	return 0;

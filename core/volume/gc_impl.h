@@ -65,7 +65,8 @@ struct piece {
 struct gc_source {
 	struct object_ref ref;
 	struct victim victim;
-	uint32_t crc_at, crcs; /* in c->crc */
+	uint32_t crc_at, crcs; /* in c->crc, */
+	uint32_t crc_bytes;    /* of so much data each */
 	uint32_t first, end;   /* of its pieces, in c->order */
 	bool gone;	       /* died and was deleted meanwhile */
 	uint64_t moved_sectors;

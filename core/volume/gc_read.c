@@ -7,7 +7,7 @@
  * moves fewer bytes than another request is worth (collector.get_cost).  A range whose pieces the
  * pool holds, few or long enough that reading them one by one is cheaper than the GET, comes from
  * there; any other is one GET into the collector's own memory.  The cache is not filled: what is
- * moved is about to be deleted.  Every 16 KiB chunk that a piece touches is verified once against
+ * moved is about to be deleted.  Every chunk that a piece touches is verified once against
  * the CRC in the victim's header (I10) before a byte of it is used.
  *
  * A failed GET is tried again a few times, damaged data once; then the round is given up.
@@ -315,14 +315,14 @@ struct range {
 	uint32_t pieces;
 };
 
-static uint64_t chunk_down(uint64_t bytes)
+static uint64_t chunk_down(const struct gc_source *s, uint64_t bytes)
 {
-	return bytes / OBJECT_CRC_BYTES * OBJECT_CRC_BYTES;
+	return bytes / s->crc_bytes * s->crc_bytes;
 }
 
-static uint64_t chunk_up(uint64_t bytes)
+static uint64_t chunk_up(const struct gc_source *s, uint64_t bytes)
 {
-	return chunk_down(bytes + OBJECT_CRC_BYTES - 1);
+	return chunk_down(s, bytes + s->crc_bytes - 1);
 }
 
 /* The next range of the victim to read, from its piece c->plan_at on. */
@@ -335,8 +335,8 @@ static bool next_range(struct collector *c, const struct gc_source *s, struct ra
 	*r = (struct range){.from = i, .to = i};
 	for (; i < s->end; i++) {
 		const struct piece *p = ordered(c, i);
-		uint64_t off = chunk_down((uint64_t)p->off * 512),
-			 end = chunk_up(((uint64_t)p->off + p->len) * 512);
+		uint64_t off = chunk_down(s, (uint64_t)p->off * 512),
+			 end = chunk_up(s, ((uint64_t)p->off + p->len) * 512);
 
 		if (p->where == AT_HAND)
 			continue;
@@ -385,7 +385,7 @@ static int plan_range(struct collector *c, struct gc_get *g, const struct range 
 	rc = gc_get_submit(g, c->plan_source, s->ref.header_bytes + r->off, r->end - r->off);
 	g->next = r->from;
 	g->end = r->to;
-	g->verified = (uint32_t)(r->off / OBJECT_CRC_BYTES);
+	g->verified = (uint32_t)(r->off / s->crc_bytes);
 	for (uint32_t i = r->from; i < r->to; i++)
 		if (ordered(c, i)->where != AT_HAND)
 			ordered(c, i)->where = AT_STORE;
@@ -426,16 +426,16 @@ static bool verify(
 {
 	const struct gc_source *s = &c->source[g->source];
 	uint64_t base = g->off - s->ref.header_bytes;
-	uint32_t first = p->off / (OBJECT_CRC_BYTES / 512),
-		 end = (p->off + p->len - 1) / (OBJECT_CRC_BYTES / 512) + 1;
+	uint32_t first = p->off / (s->crc_bytes / 512),
+		 end = (p->off + p->len - 1) / (s->crc_bytes / 512) + 1;
 
 	if (first < g->verified)
 		first = g->verified;
 	for (uint32_t i = first; i < end; i++) {
-		uint64_t at = (uint64_t)i * OBJECT_CRC_BYTES, n = s->ref.data_bytes - at;
+		uint64_t at = (uint64_t)i * s->crc_bytes, n = s->ref.data_bytes - at;
 
-		if (n > OBJECT_CRC_BYTES)
-			n = OBJECT_CRC_BYTES;
+		if (n > s->crc_bytes)
+			n = s->crc_bytes;
 		if (i >= s->crcs || crc32c(0, g->buf + (at - base), n) != c->crc[s->crc_at + i])
 			return false;
 		*bytes += n;

@@ -62,9 +62,9 @@ static uint64_t check_object(struct store *s, const char *name, uint64_t size)
 	assert_int_equal(object_decode(all, size, NULL, h.epoch, h.seq, &h, &util_err), 0);
 	assert_int_equal(size, (uint64_t)h.header_bytes + h.data_bytes);
 	for (uint32_t i = 0; i < h.chunks; i++) {
-		uint64_t at = (uint64_t)i * OBJECT_CRC_BYTES, n = h.data_bytes - at;
+		uint64_t at = (uint64_t)i * h.crc_bytes, n = h.data_bytes - at;
 
-		n = n < OBJECT_CRC_BYTES ? n : OBJECT_CRC_BYTES;
+		n = n < h.crc_bytes ? n : h.crc_bytes;
 		assert_int_equal(
 			crc32c(0, all + h.header_bytes + at, n), object_get_crc(all, &h, i));
 	}
