@@ -4,23 +4,26 @@
  *
  * A frame is taken when the log reaches it, and stays until the memory is wanted: what is in
  * objects already first, passing over frames that destage holds or whose records are not all on the
- * disk.  Destage that comes late loads a frame back, verified block by block.
+ * disk.  Destage that comes late loads a frame back, verified block by block: from the disk that the
+ * log is being written to.  So when nearly all that is in memory is dirty, more memory is taken, of a
+ * part that all journals of the process share, and given back when what is dirty fits again.
  */
 #include "journal/journal_impl.h"
 
 #include "sys/container.h"
 #include "sys/crc.h"
+#include "sys/memory.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
 /* So many clean frames are kept at hand: the rate of the log times what it takes to touch more. */
-enum { CLEAN_MIN = 8 };
+enum { CLEAN_MIN = 8, FRAMES_MIN = 6, FRAMES_MAX = 65536 };
 
 uint32_t journal_frames(const struct journal *j)
 {
-	return j->nframes;
+	return j->own_frames;
 }
 
 uint64_t journal_frame_sectors(const struct journal *j)
@@ -35,20 +38,53 @@ static size_t frame_bytes(const struct journal *j)
 
 int frames_new(struct journal *j)
 {
-	uint64_t n = j->cfg.ram_bytes / frame_bytes(j);
+	uint64_t own = j->cfg.ram_bytes / frame_bytes(j), all;
 
-	j->nframes = n < 6 ? 6 : n > 65536 ? 65536 : (uint32_t)n;
+	own = own < FRAMES_MIN ? FRAMES_MIN : own > FRAMES_MAX ? FRAMES_MAX : own;
+	all = own + j->cfg.burst_bytes / frame_bytes(j);
+	j->own_frames = (uint32_t)own;
+	j->nframes = all > FRAMES_MAX ? FRAMES_MAX : (uint32_t)all;
 	j->frames = calloc(j->nframes, sizeof(*j->frames));
 	j->hold_tail = &j->hold_queue;
 	j->memory = prefault_new(frame_bytes(j));
 	return j->frames && j->memory ? 0 : -ENOMEM;
 }
 
+/* ---- memory ---- */
+
+/* One more frame may have memory: within the share, or of what is shared. */
+static bool reserve(struct journal *j)
+{
+	if (j->in_memory >= j->own_frames) {
+		if (!memory_take(frame_bytes(j), j->cfg.burst_bytes))
+			return false;
+		j->extra++;
+	}
+	j->in_memory++;
+	return true;
+}
+
+static void unreserve(struct journal *j)
+{
+	j->in_memory--;
+	if (j->extra) {
+		j->extra--;
+		memory_give(frame_bytes(j));
+	}
+}
+
+static void give_back(struct journal *j, struct frame *f)
+{
+	prefault_give(j->memory, f->mem);
+	f->mem = NULL;
+	unreserve(j);
+}
+
 void frames_free(struct journal *j)
 {
 	for (uint32_t i = 0; j->frames && i < j->nframes; i++)
 		if (j->frames[i].mem)
-			prefault_give(j->memory, j->frames[i].mem);
+			give_back(j, &j->frames[i]);
 	free(j->frames);
 	prefault_free(j->memory);
 }
@@ -76,29 +112,49 @@ static void forget(struct journal *j, struct frame *f)
 	f->used = false;
 }
 
-/* Frames without memory get what is ready by now. */
-static void take_touched(struct journal *j)
+/* The simulator has no thread, and no time that touching would take: there beyond the share only. */
+static void *next_touched(struct journal *j)
 {
-	uint32_t i = 0;
-	void *mem;
+	if (!loop_is_sim(j->loop))
+		return prefault_take(j->memory);
+	return j->in_memory > j->own_frames ? prefault_make(j->memory) : NULL;
+}
 
-	if (loop_is_sim(j->loop))
-		return;
-	for (;; i++) {
+/* Frames without memory get what is ready by now.  One of them; NULL: nothing is. */
+static struct frame *take_touched(struct journal *j)
+{
+	struct frame *first = NULL;
+
+	for (uint32_t i = 0; !first || !loop_is_sim(j->loop); i++) {
+		void *mem;
+
 		while (i < j->frames_made && (j->frames[i].used || j->frames[i].mem))
 			i++;
-		if (i == j->nframes || !(mem = prefault_take(j->memory)))
-			return;
+		if (i == j->nframes || !reserve(j))
+			break;
+		mem = next_touched(j);
+		if (!mem) {
+			unreserve(j);
+			break;
+		}
 		j->frames[i].mem = mem;
 		if (i == j->frames_made)
 			j->frames_made++;
+		if (!first)
+			first = &j->frames[i];
 	}
+	return first;
 }
 
 static bool give_memory(struct journal *j, struct frame *f)
 {
+	if (f->mem)
+		return true;
+	if (!reserve(j))
+		return false;
+	f->mem = prefault_make(j->memory);
 	if (!f->mem)
-		f->mem = prefault_make(j->memory);
+		unreserve(j);
 	return f->mem;
 }
 
@@ -125,9 +181,9 @@ static bool rather(const struct journal *j, const struct frame *f, const struct 
 	return clean ? f->no < best->no : f->no > best->no;
 }
 
-/* A frame with memory that nobody uses; else a clean one; else one that has to be touched first;
- * else one whose contents must be read back later.  When few clean ones are left, more are touched.
- */
+/* A frame with memory that nobody uses; else a clean one; else, within the share, one that has to be
+ * touched first; else one whose contents must be read back later.  When few clean ones are left, more
+ * are touched.  Beyond the share only what the thread has touched is taken: the loop would wait. */
 static struct frame *find_frame(struct journal *j)
 {
 	struct frame *ready = NULL, *bare = NULL, *best = NULL;
@@ -144,11 +200,14 @@ static struct frame *find_frame(struct journal *j)
 				best = f;
 		}
 	}
-	if (clean < CLEAN_MIN)
-		take_touched(j);
+	if (clean < CLEAN_MIN) {
+		struct frame *touched = take_touched(j);
+
+		ready = ready ? ready : touched;
+	}
 	if (ready)
 		return ready;
-	if (!best || !is_clean(j, best)) {
+	if (j->in_memory < j->own_frames && (!best || !is_clean(j, best))) {
 		if (bare)
 			return bare;
 		if (j->frames_made < j->nframes)
@@ -204,10 +263,27 @@ void journal_trim(struct journal *j)
 		}
 		if (f->used)
 			forget(j, f);
-		prefault_give(j->memory, f->mem);
-		f->mem = NULL;
+		give_back(j, f);
 	}
 	prefault_trim(j->memory);
+}
+
+void journal_calm(struct journal *j)
+{
+	struct frame *best = NULL;
+
+	for (uint32_t i = 0; j->extra && i < j->frames_made; i++) {
+		struct frame *f = &j->frames[i];
+
+		if (f->mem && (!f->used || (evictable(j, f) && is_clean(j, f))) &&
+			(!best || !f->used || (best->used && f->no < best->no)))
+			best = f;
+	}
+	if (!best)
+		return;
+	if (best->used)
+		forget(j, best);
+	give_back(j, best);
 }
 
 /* ---- holds ---- */

@@ -85,7 +85,8 @@ struct journal_config {
 	struct pool *pool;
 	uint8_t uuid[16]; /* of the volume */
 	uint64_t epoch;	  /* of this opening */
-	uint64_t record_bytes, ram_bytes;
+	uint64_t record_bytes, ram_bytes; /* ram: of the log, this journal's own */
+	uint64_t burst_bytes; /* and for dirty data, shared by all journals of the process */
 	uint32_t depth, dirty_percent;
 	struct journal_owner *owner;
 };
@@ -175,7 +176,7 @@ struct journal_hold {
 	int status;
 };
 uint64_t journal_frame_sectors(const struct journal *j);
-uint32_t journal_frames(const struct journal *j); /* that memory allows */
+uint32_t journal_frames(const struct journal *j); /* that its own memory allows */
 void journal_hold(struct journal *j, struct journal_hold *h);
 void journal_unhold(struct journal *j, struct journal_hold *h);
 
@@ -186,6 +187,8 @@ uint64_t journal_dirty_limit(const struct journal *j); /* in segments */
 bool journal_busy(const struct journal *j);	       /* anything queued or in flight */
 void journal_get_stats(const struct journal *j, struct journal_stats *st);
 size_t journal_memory_bytes(const struct journal *j);
+/* Writers no longer outrun the store: give back a frame of what was taken beyond the share. */
+void journal_calm(struct journal *j);
 /* Give memory of clean frames back, down to two. */
 void journal_trim(struct journal *j);
 

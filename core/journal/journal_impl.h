@@ -94,6 +94,8 @@ struct journal {
 	/* frames */
 	struct frame *frames;
 	uint32_t nframes, frames_made;
+	uint32_t own_frames;	   /* this journal's share; what is beyond is the process's (sys/memory.h) */
+	uint32_t in_memory, extra; /* frames that have memory; of them, beyond the share */
 	struct prefault *memory;
 	struct journal_hold *hold_queue, **hold_tail;
 

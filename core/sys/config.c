@@ -74,6 +74,8 @@ static const struct key keys[] = {
 	"microseconds to look for a completion before sleeping, at most; 0 off", true},
 {"journal.ram", SIZE, AT(journal_ram_bytes), 4 * MIB, 64 * GIB, 0, NULL, "256M",
 	"log kept in memory, per image", false},
+{"journal.burst_percent", NUMBER, AT(journal_burst_percent), 0, 80, 0, NULL, "12",
+	"percent of memory for what all images have dirty beyond journal.ram; 0 none", false},
 {"durability", CHOICE, AT(durability), 0, 0, 0, "journal|store", "journal",
 	"what a flush waits for: the journal, or objects in the store", false},
 {"object.size", SIZE, AT(object_bytes), 64 * KIB, 64 * MIB, 64 * KIB, NULL, "8M",

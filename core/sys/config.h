@@ -38,7 +38,8 @@ struct config {
 	uint64_t journal_record_bytes;	/* "journal.record": group commit limit: 256 KiB; 4 KiB .. 1 MiB */
 	uint32_t journal_depth;		/* "journal.depth": records in flight: 2; 1 .. 16 */
 	uint32_t loop_spin_us;		/* "loop.spin_us": looking for completions before sleeping: 250; 0 = off */
-	uint64_t journal_ram_bytes;	/* "journal.ram": log kept in memory, per image: 96 MiB; >= 4 MiB */
+	uint64_t journal_ram_bytes;	/* "journal.ram": log kept in memory, per image: 256 MiB; >= 4 MiB */
+	uint32_t journal_burst_percent;	/* "journal.burst_percent": of the machine's memory, shared: 12; 0 = none */
 	enum durability durability;	/* "durability": "journal" or "store" (flush waits for objects) */
 	uint64_t object_bytes;		/* "object.size": 8 MiB; 64 KiB .. 64 MiB, multiple of 64 KiB */
 	uint32_t destage_puts;		/* "destage.puts": PUTs in flight; 0 = by kind of store */

@@ -67,6 +67,7 @@ TEST(config_defaults_are_the_documented_ones)
 	assert_int_equal(s.journal_record_bytes, 256 << 10);
 	assert_int_equal(s.journal_depth, 2);
 	assert_int_equal(s.journal_ram_bytes, 256 << 20);
+	assert_int_equal(s.journal_burst_percent, 12);
 	assert_int_equal(s.durability, DURABILITY_JOURNAL);
 	assert_int_equal(s.object_bytes, 8 << 20);
 	assert_int_equal(s.destage_puts, 0);

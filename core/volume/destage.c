@@ -193,6 +193,8 @@ static void pace_again(struct loop_timer *t)
 	if (!v->journal)
 		return;
 	pace(v);
+	if (2 * v->dirty_bytes < v->cfg.journal_ram_bytes)
+		journal_calm(v->journal);
 	if (!destage_idle(v)) {
 		v->idle = false;
 		loop_timer_set(v->loop, t, loop_now(v->loop) + PACE_NS);

@@ -12,6 +12,7 @@
 
 #include "format/profile.h"
 #include "sys/container.h"
+#include "sys/memory.h"
 #include "sys/mutant.h"
 
 #include <assert.h>
@@ -168,6 +169,9 @@ static int open_journal(struct volume *v, struct err *e)
 		.epoch = v->epoch,
 		.record_bytes = v->cfg.journal_record_bytes,
 		.ram_bytes = v->cfg.journal_ram_bytes,
+		.burst_bytes = loop_is_sim(v->loop)
+				       ? 0
+				       : memory_bytes() / 100 * v->cfg.journal_burst_percent,
 		.depth = v->cfg.journal_depth,
 		.dirty_percent = v->cfg.journal_percent,
 		.owner = &v->owner};
