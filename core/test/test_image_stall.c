@@ -185,15 +185,40 @@ TEST(a_store_that_fails_stalls_writers_and_lets_them_go_on)
 	recovered(l);
 }
 
+static char heard[1024];
+
+static void hear(void *arg, const char *text)
+{
+	(void)arg;
+	snprintf(heard, sizeof(heard), "%s", text);
+}
+
+static void await_word(struct image_env *e, const char *word)
+{
+	uint64_t from = now_ns();
+
+	while (!strstr(heard, word)) {
+		lsvd_poll(e->ctx, 10000000);
+		if (now_ns() - from > PATIENCE_NS)
+			fail_msg("never heard '%s', but '%s'", word, heard);
+	}
+}
+
 TEST(a_store_that_is_full_stalls_writers_and_lets_them_go_on)
 {
 	struct image_env *e = faulty("full");
 	struct load *l = load_new(e);
 
+	heard[0] = 0;
+	lsvd_set_log(hear, NULL);
 	ie_fault(e, true, false);
 	fill_up(l);
+	await_word(e, "': the store fails: ");
+	assert_non_null(strstr(heard, "writes go on while the journal has room, then wait"));
 	model_check(e, 0, CHUNK);
 	ie_fault(e, false, false);
+	await_word(e, "': the store works again");
+	lsvd_set_log(NULL, NULL);
 	recovered(l);
 }
 

@@ -294,6 +294,7 @@ static void put_over(struct outgoing *o)
 	struct volume *v = o->v;
 
 	v->puts_in_flight--;
+	volume_store_works(v);
 	o->durable = true;
 	v->stats.puts++;
 	v->stats.put_bytes += build_bytes(&o->b);

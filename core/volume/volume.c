@@ -2,6 +2,8 @@
 /* volume.c - looking up, names, facts, and how a volume fails. */
 #include "volume/volume_impl.h"
 
+#include "sys/log.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -98,11 +100,32 @@ void volume_fail(struct volume *v, int status)
 		journal_fail(v->journal, status);
 }
 
+/* So long it may fail before the operator hears of it: a daemon that restarts is no news. */
+static const uint64_t complain_after_ns = 1000000000u;
+
 void volume_store_failed(struct volume *v, int64_t status, const struct err *err)
 {
+	uint64_t now = loop_now(v->loop);
+
 	v->stats.store_errors++;
 	v->store_status = (int)status;
 	snprintf(v->store_why.msg, sizeof(v->store_why.msg), "%s", err_text(err, (int)status));
+	if (!v->store_fails_since_ns)
+		v->store_fails_since_ns = now;
+	if (v->store_complained || !v->journal || now < v->store_fails_since_ns + complain_after_ns)
+		return;
+	v->store_complained = true;
+	log_say("image '%s': the store fails: %s; it is tried again and again, and writes go on while the "
+		"journal has room, then wait",
+		v->name, v->store_why.msg);
+}
+
+void volume_store_works(struct volume *v)
+{
+	if (v->store_complained)
+		log_say("image '%s': the store works again", v->name);
+	v->store_fails_since_ns = 0;
+	v->store_complained = false;
 }
 
 bool volume_worth_retrying(int64_t status)

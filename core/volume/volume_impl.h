@@ -84,6 +84,8 @@ struct volume {
 	int failed;	  /* I13 */
 	int store_status; /* what the store said when it last failed; 0: it never did */
 	struct err store_why;
+	uint64_t store_fails_since_ns; /* 0: the last PUT was taken */
+	bool store_complained;	       /* the operator has heard of it */
 	int swap_status; /* superblock_swap_wait: 1 while it waits */
 	uint64_t epoch;
 
@@ -231,6 +233,8 @@ uint64_t volume_backoff_ns(const struct volume *v, uint32_t tries);
 bool volume_worth_retrying(int64_t status);
 /* A request failed and will be tried again: count it, and remember why. */
 void volume_store_failed(struct volume *v, int64_t status, const struct err *err);
+/* It took something: what volume_store_failed told the operator is over. */
+void volume_store_works(struct volume *v);
 /* The same, of a base image when the number is one of its. */
 void volume_object_name_in(const struct superblock *sb, char out[STORE_NAME_MAX], const char *name,
 	uint64_t epoch, uint64_t seq);
