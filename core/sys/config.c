@@ -66,7 +66,7 @@ static const struct key keys[] = {
 	"unit of allocation in the pool, fixed when it is created", true},
 {"journal.percent", NUMBER, AT(journal_percent), 1, 95, 0, NULL, "60",
 	"percent of the pool that dirty journals may fill", false},
-{"journal.record", SIZE, AT(journal_record_bytes), 4 * KIB, MIB, 4 * KIB, NULL, "256K",
+{"journal.record", SIZE, AT(journal_record_bytes), 4 * KIB, MIB, 4 * KIB, NULL, "1M",
 	"largest journal record: the limit of group commit", false},
 {"journal.depth", NUMBER, AT(journal_depth), 1, 16, 0, NULL, "2",
 	"journal records in flight", false},
@@ -755,11 +755,6 @@ static int check_combined(const struct config *c, struct err *e)
 			"journal.ram = %llu holds less than two objects of object.size = %llu",
 			(unsigned long long)c->journal_ram_bytes,
 			(unsigned long long)c->object_bytes);
-	if (c->journal_record_bytes > c->pool_segment_bytes)
-		return err_set(e, -EINVAL,
-			"journal.record = %llu does not fit in pool.segment = %llu",
-			(unsigned long long)c->journal_record_bytes,
-			(unsigned long long)c->pool_segment_bytes);
 	if (!strncmp(c->pool_mirror, c->pool_path, sizeof(c->pool_path)) &&
 		strncmp(c->pool_path, "mem:", 4))
 		return err_set(e, -EINVAL, "pool.mirror is pool.path itself ('%s')", c->pool_path);

@@ -35,7 +35,7 @@ struct config {
 	uint64_t pool_size_bytes;	/* "pool.size": when it is created: 1 GiB; >= 8 MiB */
 	uint64_t pool_segment_bytes;	/* "pool.segment": 32 MiB; power of two, 256 KiB .. 1 GiB */
 	uint32_t journal_percent;	/* "journal.percent": of the pool that dirty journals may fill: 60 */
-	uint64_t journal_record_bytes;	/* "journal.record": group commit limit: 256 KiB; 4 KiB .. 1 MiB */
+	uint64_t journal_record_bytes;	/* "journal.record": group commit limit: 1 MiB; 4 KiB .. 1 MiB */
 	uint32_t journal_depth;		/* "journal.depth": records in flight: 2; 1 .. 16 */
 	uint32_t loop_spin_us;		/* "loop.spin_us": looking for completions before sleeping: 250; 0 = off */
 	uint64_t journal_ram_bytes;	/* "journal.ram": log kept in memory, per image: 256 MiB; >= 4 MiB */
