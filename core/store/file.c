@@ -405,6 +405,8 @@ static void file_submit(struct store *s, struct store_req *r)
 
 static void file_free(struct file_store *fs)
 {
+	if (fs->s.loop)
+		loop_timer_cancel(fs->s.loop, &fs->pace_timer);
 	while (fs->images) {
 		struct file_image *next = fs->images->next;
 
@@ -492,6 +494,7 @@ int store_file_open(
 	pthread_cond_init(&fs->cond, NULL);
 	fs->jobs_end = &fs->jobs;
 	fs->paced_end = &fs->paced;
+	fs->pace_timer.fire = file_pace_rested;
 	fs->ops.item_bytes = sizeof(struct file_op);
 	fs->pieces.item_bytes = sizeof(struct piece);
 	fs->files.item_bytes = sizeof(struct open_file);

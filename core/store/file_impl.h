@@ -143,6 +143,7 @@ struct file_store {
 	struct open_file *newest, *oldest;
 	unsigned file_count;
 	struct file_op *paced, **paced_end;	/* requests that wait for their pace, in order */
+	struct loop_timer pace_timer;		/* the first of them rests */
 	/* helper thread */
 	pthread_t thread;
 	pthread_mutex_t mutex;
@@ -193,6 +194,7 @@ struct file_image *file_image(struct file_store *fs, const char *object_name);
 bool file_pace_enter(struct file_op *f);
 void file_pace_leave(struct file_op *f);
 void file_pace_wake(struct file_store *fs);	/* after a leave: let others have their turn */
+void file_pace_rested(struct loop_timer *t);
 uint64_t file_pace_bytes(const struct file_op *f);	/* of a piece */
 
 /* ---- file_put.c ---- */

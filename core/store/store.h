@@ -49,12 +49,14 @@ enum store_op {
 enum { STORE_NAME_MAX = 200, STORE_TAG_MAX = 80 };
 
 /* How hard big PUTs may press on a disk they share with the journal: all that name one pace have together
- * so many pieces in flight.  The owner may change the first two fields at any time; the store looks at
+ * so many pieces in flight.  The owner may change the first three fields at any time; the store looks at
  * them before every piece.  Stores without pieces ignore it. */
 struct store_pace {
 	uint32_t piece_bytes;		/* e.g. 512 KiB */
 	uint32_t pieces_in_flight;	/* >= 1 */
-	uint32_t in_flight;		/* the store's count; 0 at first */
+	bool rests;			/* after a piece, nothing for as long as it took */
+	uint32_t in_flight;		/* the store's own, 0 at first, like the rest */
+	uint64_t since_ns, rest_until_ns;
 };
 
 struct store_req {

@@ -139,6 +139,9 @@ static void case_fragments_are_gathered(struct fix *f)
 	gather(f, "a/x", 1, NULL);
 	gather(f, "a/y", 512, NULL);
 	gather(f, "a/z", 512, &(struct store_pace){.piece_bytes = 64 << 10, .pieces_in_flight = 4});
+	gather(f, "a/w", 512,
+		&(struct store_pace){
+			.piece_bytes = 64 << 10, .pieces_in_flight = 1, .rests = true});
 }
 
 static void case_a_name_is_put_once(struct fix *f)

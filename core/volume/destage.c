@@ -24,7 +24,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { LACK_HIGH = 45, LACK_HIGHER = 55, BATCH_EXTENTS_MAX = 1 << 16, PACE_NS = 20000000, RATE_NS = 200000000 };
+enum { LACK_HIGH = 45, LACK_HIGHER = 55, BATCH_EXTENTS_MAX = 1 << 16, CALM_PERCENT = 15, LULL_NS = 50000000, PACE_NS = 20000000, RATE_NS = 200000000 };
 
 static const uint64_t trim_after_ns =
 	2000000000u; /* idle so long: memory of the log is given back */
@@ -153,10 +153,23 @@ static uint32_t fullness_percent(const struct volume *v)
 	return (uint32_t)(journal_dirty_segments(v->journal) * 100 / limit);
 }
 
+/* Is there no hurry?  The journal has much room, what waits is not old, and somebody writes: to the
+ * disk, and with the processors, that the store may be made of, too. */
+static bool calm(const struct volume *v)
+{
+	uint64_t now = loop_now(v->loop);
+
+	return fullness_percent(v) < CALM_PERCENT && v->drain_seq <= v->covers_put && !v->pressed &&
+	       now < v->last_write_ns + LULL_NS && v->sealed &&
+	       (!v->cfg.destage_age_ms ||
+		       now < v->sealed->opened_ns + (uint64_t)v->cfg.destage_age_ms * 1000000);
+}
+
 static void pace(struct volume *v)
 {
 	uint32_t full = fullness_percent(v);
 
+	v->pace.rests = calm(v);
 	v->pace.pieces_in_flight = full < 30 ? 1 : full < 60 ? 2 : full < 80 ? 3 : 4;
 	/* Garbage collection shares the pace, and must not fall behind for ever. */
 	v->pace.pieces_in_flight += v->gc_lack >= LACK_HIGHER ? 2 : v->gc_lack >= LACK_HIGH ? 1 : 0;
@@ -274,6 +287,18 @@ void outgoing_recycle(struct volume *v, struct outgoing *o)
 	v->free_out = o;
 }
 
+/* In calm PUTs go out one at a time, and after each the store rests as long as that took. */
+static bool resting(const struct volume *v)
+{
+	return v->whole_puts && calm(v) &&
+	       (v->puts_in_flight || loop_now(v->loop) < v->rest_until_ns);
+}
+
+static void rested(struct loop_timer *t)
+{
+	destage_kick(container_of(t, struct volume, rest_timer));
+}
+
 static void submit_put(struct outgoing *o);
 
 static void put_again(struct loop_timer *t)
@@ -294,6 +319,7 @@ static void put_over(struct outgoing *o)
 	struct volume *v = o->v;
 
 	v->puts_in_flight--;
+	v->rest_until_ns = 2 * loop_now(v->loop) - o->submitted_ns;
 	volume_store_works(v);
 	o->durable = true;
 	v->stats.puts++;
@@ -370,6 +396,7 @@ static void submit_put(struct outgoing *o)
 	struct volume *v = o->v;
 
 	o->err.msg[0] = 0;
+	o->submitted_ns = loop_now(v->loop);
 	o->req = (struct store_req){.op = STORE_PUT,
 		.name = o->name,
 		.iov = o->b.iov,
@@ -437,7 +464,7 @@ static bool begin_build(struct volume *v)
 	struct batch *b;
 	uint32_t n = 0;
 
-	if (v->puts_in_flight >= v->puts_max)
+	if (v->puts_in_flight >= v->puts_max || resting(v))
 		return false;
 	if (!v->sealed && wanted(v))
 		seal(v);
@@ -601,8 +628,12 @@ void destage_kick(struct volume *v)
 	/* A frame that is loaded before replay has seen all of it is not verified, nor mended. */
 	if (v->failed || !v->journal || v->replaying)
 		return;
-	if (v->stage == STAGE_IDLE && v->puts_in_flight < v->puts_max && (v->sealed || wanted(v)))
-		step_background(v);
+	if (v->stage == STAGE_IDLE && v->puts_in_flight < v->puts_max && (v->sealed || wanted(v))) {
+		if (!resting(v))
+			step_background(v);
+		else if (!v->puts_in_flight)
+			loop_timer_set(v->loop, &v->rest_timer, v->rest_until_ns);
+	}
 	if (v->open && v->open->n && v->cfg.destage_age_ms && !loop_timer_armed(&v->age_timer))
 		loop_timer_set(v->loop, &v->age_timer,
 			v->open->opened_ns + (uint64_t)v->cfg.destage_age_ms * 1000000);
@@ -663,6 +694,8 @@ int destage_init(struct volume *v)
 	v->step.run = step;
 	v->age_timer.fire = aged;
 	v->pace_timer.fire = pace_again;
+	v->rest_timer.fire = rested;
+	v->whole_puts = strcmp(v->store->kind, "file") != 0;
 	v->pace = (struct store_pace){
 		.piece_bytes = (uint32_t)v->cfg.destage_piece_bytes, .pieces_in_flight = 1};
 	/* Files are made durable many at a time while the next ones are being written; the pace,
@@ -704,6 +737,7 @@ void destage_fini(struct volume *v)
 {
 	loop_timer_cancel(v->loop, &v->age_timer);
 	loop_timer_cancel(v->loop, &v->pace_timer);
+	loop_timer_cancel(v->loop, &v->rest_timer);
 	for (struct outgoing *o = v->out; o; o = o->next)
 		loop_timer_cancel(v->loop, &o->retry);
 	free_batches(v->open);

@@ -41,7 +41,8 @@ struct outgoing {
 	uint32_t nholds, holds_cap;
 	struct iovec probe; /* header read back after a doubtful PUT */
 	uint64_t client_bytes;
-	uint64_t end_pos; /* batch.end_pos */
+	uint64_t end_pos;      /* batch.end_pos */
+	uint64_t submitted_ns; /* when the PUT was */
 	uint64_t born;	  /* GC: for the object table */
 	struct outgoing *next;
 };
@@ -109,11 +110,13 @@ struct volume {
 	int holds_status;
 	struct store_pace pace;
 	uint32_t puts_max, puts_in_flight;
-	struct loop_timer age_timer, pace_timer;
+	struct loop_timer age_timer, pace_timer, rest_timer;
+	uint64_t rest_until_ns; /* calm: the next PUT begins then */
 	uint64_t dirty_bytes;
 	uint64_t drain_rate, drain_from_ns, drain_bytes;
 	struct volume_drain *drains;
 	uint64_t drain_seq; /* seal up to here without waiting for more */
+	bool whole_puts;    /* the store takes an object at once, and cannot be paced within it */
 	bool pressed;	    /* the journal was full when objects were on their way */
 
 	/* apply.c */
