@@ -22,6 +22,12 @@ const struct target targets[] = {
 	{"fio.randwrite.4k.qd32.sustained.p99_ratio_raw",
 		"p99 of the sustained 4 KiB random write, depth 32, against raw's p99", 2, 0.6,
 		true, false},
+	{"fio.randwrite.4k.qd32.sustained.p999_ratio_raw", "the same: p99.9 against raw's", 1, NAN,
+		true, false},
+	{"fio.randwrite.4k.qd1.8jobs.fsync.ratio_raw",
+		"4 KiB random write, 8 jobs on one image, fsync after every write: IOPS against raw "
+		"with 8 jobs",
+		2, NAN, false, false},
 	{"gc.foreground.iops_ratio",
 		"4 KiB random write, depth 32, steady garbage: IOPS with garbage collection "
 		"against without",
@@ -42,6 +48,11 @@ const struct target targets[] = {
 	{"mem.write.4k.qd32.allocs_per_io", "heap allocations per 4 KiB write (some per object)",
 		0.0005, NAN, true, false},
 	{"mem.read.4k.qd32.allocs_per_io", "heap allocations per 4 KiB read", 0, NAN, true, false},
+	{"mem.write.4k.qd32.4jobs.ratio_inline",
+		"memory pool and store, 4 KiB write: IOPS of 4 jobs by thread drive against 1 job by "
+		"inline drive",
+		0.9, NAN, false, false},
+	{"mem.read.4k.qd32.4jobs.ratio_inline", "the same for 4 KiB read", 0.9, NAN, false, false},
 	{"boot.reorg_prefetch.20ms.gets_ratio_original",
 		"boot, reorganised with prefetch, 20 ms store: GETs against the original's cold "
 		"boot",

@@ -56,11 +56,11 @@ static const struct work {
 	enum kind kind;
 	double runtime_s;
 	bool osd; /* what it costs the OSD is a figure */
-} works[] = {{"randwrite.4k.qd32", {"randwrite", 4, 32, false, 0}, WRITES, 3, true},
-	{"randwrite.4k.qd1.fsync", {"randwrite", 4, 1, true, 0}, WRITES, 2.5, false},
-	{"write.64k.qd32", {"write", 64, 32, false, 0}, WRITES, 3, false},
-	{"randread.4k.qd32.uncached", {"randread", 4, 32, false, 0}, READS_COLD, 2.5, false},
-	{"randread.4k.qd32.cached", {"randread", 4, 32, false, 0}, READS_WARM, 2.5, false}};
+} works[] = {{"randwrite.4k.qd32", {"randwrite", 4, 32, false, 0, 0}, WRITES, 3, true},
+	{"randwrite.4k.qd1.fsync", {"randwrite", 4, 1, true, 0, 0}, WRITES, 2.5, false},
+	{"write.64k.qd32", {"write", 64, 32, false, 0, 0}, WRITES, 3, false},
+	{"randread.4k.qd32.uncached", {"randread", 4, 32, false, 0, 0}, READS_COLD, 2.5, false},
+	{"randread.4k.qd32.cached", {"randread", 4, 32, false, 0, 0}, READS_WARM, 2.5, false}};
 
 static bool made[PLACES][2], warmed[PLACES]; /* images: of writes, of reads */
 
@@ -102,7 +102,7 @@ static struct fio_run run_of(enum place at, const struct work *w)
 /* One pass over the image with its own pool. */
 static int pass(struct bench *b, enum place at, const struct work *w, const char *rw, struct err *e)
 {
-	const struct work whole = {.cell = {rw, 64, 16, false, 0},
+	const struct work whole = {.cell = {rw, 64, 16, false, 0, 0},
 		.kind = w->kind == WRITES ? WRITES : READS_WARM,
 		.runtime_s = 120};
 	struct fio_run r = run_of(at, &whole);

@@ -28,7 +28,7 @@
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define UL(v) ((unsigned long long)(v))
 
-enum { WARM_PASSES = 6 };
+enum { WARM_PASSES = 6, JOBS = 8 };
 
 struct sizes {
 	uint64_t region, pool, sustained_pool, volume;
@@ -52,24 +52,25 @@ uint64_t fio_need_bytes(const struct bench *b)
 /* ---- cells ---- */
 
 static const struct cell quick_cells[] = {
-	{"randwrite", 4, 1, false, 0},
-	{"randwrite", 4, 32, false, 0},
-	{"randwrite", 4, 128, false, 0},
-	{"randwrite", 16, 32, false, 0},
-	{"randwrite", 64, 32, false, 0},
-	{"randwrite", 4, 1, true, 0},
-	{"randread", 4, 1, false, 0},
-	{"randread", 4, 32, false, 0},
-	{"randread", 4, 128, false, 0},
-	{"randread", 16, 32, false, 0},
-	{"randread", 64, 32, false, 0},
-	{"write", 64, 1, false, 0},
-	{"write", 64, 32, false, 0},
-	{"write", 4, 32, false, 0},
-	{"read", 64, 1, false, 0},
-	{"read", 64, 32, false, 0},
-	{"randrw", 4, 1, false, 0},
-	{"randrw", 4, 32, false, 0},
+	{"randwrite", 4, 1, false, 0, 0},
+	{"randwrite", 4, 32, false, 0, 0},
+	{"randwrite", 4, 128, false, 0, 0},
+	{"randwrite", 16, 32, false, 0, 0},
+	{"randwrite", 64, 32, false, 0, 0},
+	{"randwrite", 4, 1, true, 0, 0},
+	{"randwrite", 4, 1, true, 0, JOBS},
+	{"randread", 4, 1, false, 0, 0},
+	{"randread", 4, 32, false, 0, 0},
+	{"randread", 4, 128, false, 0, 0},
+	{"randread", 16, 32, false, 0, 0},
+	{"randread", 64, 32, false, 0, 0},
+	{"write", 64, 1, false, 0, 0},
+	{"write", 64, 32, false, 0, 0},
+	{"write", 4, 32, false, 0, 0},
+	{"read", 64, 1, false, 0, 0},
+	{"read", 64, 32, false, 0, 0},
+	{"randrw", 4, 1, false, 0, 0},
+	{"randrw", 4, 32, false, 0, 0},
 };
 
 static struct cell cells[64];
@@ -96,8 +97,9 @@ static void choose_cells(const struct bench *b)
 	for (size_t w = 0; w < COUNT(rws); w++)
 		for (size_t s = 0; s < COUNT(bss); s++)
 			for (size_t d = 0; d < COUNT(qds); d++)
-				add_cell(b, &(struct cell){rws[w], bss[s], qds[d], false, 0});
-	add_cell(b, &(struct cell){"randwrite", 4, 1, true, 0});
+				add_cell(b, &(struct cell){rws[w], bss[s], qds[d], false, 0, 0});
+	add_cell(b, &(struct cell){"randwrite", 4, 1, true, 0, 0});
+	add_cell(b, &(struct cell){"randwrite", 4, 1, true, 0, JOBS});
 }
 
 static bool reads(const struct cell *c)
@@ -191,7 +193,7 @@ int make_full_file(const char *path, uint64_t bytes, struct err *e)
 static void choose_raw_options(struct bench *b)
 {
 	static char best[] = "fixedbufs=1\nregisterfiles=1\n", plain[] = "registerfiles=1\n";
-	const struct cell c = {"read", 64, 128, false, 0};
+	const struct cell c = {"read", 64, 128, false, 0, 0};
 	const struct fio_run r = {.side = SIDE_RAW,
 		.region_bytes = 512 * MIB,
 		.runtime_s = 0.05,
@@ -224,7 +226,7 @@ static int prepare_raw(struct bench *b, struct err *e)
 static int pass(struct bench *b, enum prepared what, const char *rw, struct err *e)
 {
 	struct sizes s = sizes_of(b);
-	const struct cell c = {rw, 64, 8, false, 0};
+	const struct cell c = {rw, 64, 8, false, 0, 0};
 	struct fio_run r = {.side = SIDE_LSVD,
 		.image = image_name(what),
 		.region_bytes = what == PREPARED_SUSTAINED ? s.volume : s.region,
@@ -375,7 +377,7 @@ static unsigned with_warm_up(
 	unsigned lead = mixed ? 1 : 0;
 
 	if (mixed)
-		out[0] = (struct cell){"read", 64, 8, false, region};
+		out[0] = (struct cell){"read", 64, 8, false, region, 0};
 	memcpy(out + lead, list, n * sizeof(*list));
 	return lead;
 }
@@ -484,7 +486,7 @@ static void record_sustained(struct bench *b, const char *name, const struct fio
 static int sustained_round(struct bench *b, const struct part *p, unsigned round, struct err *e)
 {
 	const struct sizes s = sizes_of(b);
-	const struct cell c = {"randwrite", 4, p->first, false, 0};
+	const struct cell c = {"randwrite", 4, p->first, false, 0, 0};
 	struct fio_figures f[SIDES];
 	json_t *params = NULL;
 
@@ -514,7 +516,9 @@ static int sustained_round(struct bench *b, const struct part *p, unsigned round
 	}
 	record_one(
 		b, p->id, "ratio_raw", f[SIDE_LSVD].iops / f[SIDE_RAW].iops, json_incref(params));
-	record_one(b, p->id, "p99_ratio_raw", f[SIDE_LSVD].p99_us / f[SIDE_RAW].p99_us, params);
+	record_one(b, p->id, "p99_ratio_raw", f[SIDE_LSVD].p99_us / f[SIDE_RAW].p99_us,
+		json_incref(params));
+	record_one(b, p->id, "p999_ratio_raw", f[SIDE_LSVD].p999_us / f[SIDE_RAW].p999_us, params);
 	return 0;
 }
 
@@ -533,7 +537,7 @@ static int run_sustained(struct bench *b, const struct part *p, struct err *e)
 
 static bool same_sweep(const struct bench *b, const struct cell *a, const struct cell *c)
 {
-	return b->quick && !strcmp(a->rw, c->rw) && a->fsync == c->fsync;
+	return b->quick && !strcmp(a->rw, c->rw) && a->fsync == c->fsync && a->jobs == c->jobs;
 }
 
 static void add_sweep(struct bench *b, unsigned first, unsigned count)

@@ -13,7 +13,12 @@
 
 void cell_name(const struct cell *c, char *out, size_t size)
 {
-	snprintf(out, size, "fio.%s.%uk.qd%u%s", c->rw, c->bs_kib, c->qd, c->fsync ? ".fsync" : "");
+	char jobs[24] = "";
+
+	if (c->jobs)
+		snprintf(jobs, sizeof(jobs), ".%ujobs", c->jobs);
+	snprintf(out, size, "fio.%s.%uk.qd%u%s%s", c->rw, c->bs_kib, c->qd, jobs,
+		c->fsync ? ".fsync" : "");
 }
 
 double fio_run_seconds(const struct fio_run *r)
@@ -33,8 +38,8 @@ static void write_engine(FILE *f, const struct bench *b, const struct fio_run *r
 	}
 	fprintf(f, "ioengine=lsvd\ncreate=%llu\n", UL(r->region_bytes));
 	if (r->memory) {
-		fprintf(f, "image=mem:%s\npool=mem:%llu\ndrive=inline\n", r->image,
-			UL(r->pool_bytes));
+		fprintf(f, "image=mem:%s\npool=mem:%llu\ndrive=%s\n", r->image,
+			UL(r->pool_bytes), r->all_cpus ? "auto" : "inline");
 		return;
 	}
 	fprintf(f, "image=%s/%s\n", r->store ? r->store : "file:store", r->image);
@@ -82,6 +87,8 @@ static int write_job(
 			c->bs_kib, c->qd);
 		if (c->fsync)
 			fprintf(f, "fsync=1\n");
+		if (c->jobs)
+			fprintf(f, "numjobs=%u\ngroup_reporting=1\n", c->jobs);
 		if (c->io_bytes)
 			fprintf(f, "time_based=0\nruntime=60\nio_size=%llu\n", UL(c->io_bytes));
 		if (r->stats && r->side == SIDE_LSVD)
@@ -118,7 +125,7 @@ int fio_run(struct bench *b, const struct fio_run *r, struct fio_figures *out, s
 		.env = env,
 		.cwd = b->dir,
 		.log = log,
-		.cpu = r->memory ? (int)sysconf(_SC_NPROCESSORS_ONLN) - 1 : -1,
+		.cpu = r->memory && !r->all_cpus ? (int)sysconf(_SC_NPROCESSORS_ONLN) - 1 : -1,
 		.limit_s = 3 * fio_run_seconds(r) + 60};
 	int rc;
 

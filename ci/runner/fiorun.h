@@ -20,6 +20,7 @@ struct cell {
 	unsigned bs_kib, qd;
 	bool fsync;	   /* after every write */
 	uint64_t io_bytes; /* not by time, but this much */
+	unsigned jobs;	   /* so many at once on one image or file, each of depth `qd`; 0: one */
 };
 
 struct fio_run {
@@ -35,7 +36,8 @@ struct fio_run {
 	const char *extra; /* more lines of [global]; may be NULL */
 	const char *set;   /* LSVD: more settings, KEY=VALUE,KEY=VALUE; may be NULL */
 	const char *pool, *mirror; /* LSVD: URLs of the legs instead; may be NULL */
-	bool memory;	   /* LSVD: pool and store in memory, one processor */
+	bool memory;	   /* LSVD: pool and store in memory, one processor, inline drive */
+	bool all_cpus;	   /* of these: any processor, and the drive that suits the jobs */
 	bool stats;	   /* LSVD: want stats_json of each cell: run directory/stats-N.json */
 	const struct cell *cells;
 	unsigned n;
@@ -50,7 +52,7 @@ int fio_run(struct bench *b, const struct fio_run *r, struct fio_figures *out,
 /* How long it took from start to end, for the estimates. */
 double fio_run_seconds(const struct fio_run *r);
 
-/* "fio.randwrite.4k.qd32" */
+/* "fio.randwrite.4k.qd32", "fio.randwrite.4k.qd1.8jobs.fsync" */
 void cell_name(const struct cell *c, char *out, size_t size);
 
 #endif

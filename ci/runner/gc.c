@@ -40,7 +40,7 @@ static struct fio_run run_of(const struct bench *b, enum gc_side side)
 static int prepare(struct bench *b, enum gc_side side, struct err *e)
 {
 	const struct cell fill[] = {
-		{"write", 64, 8, false, region(b)}, {"randwrite", 4, 32, false, 2 * region(b)}};
+		{"write", 64, 8, false, region(b), 0}, {"randwrite", 4, 32, false, 2 * region(b), 0}};
 	struct fio_run r = run_of(b, side);
 	struct fio_figures f[2];
 
@@ -92,7 +92,7 @@ static void record_side(struct bench *b, const char *how, enum gc_side side, con
 static int measure(struct bench *b, enum gc_side side, unsigned round, bool paced,
 	struct fio_figures *f, struct err *e)
 {
-	static const struct cell c = {"randwrite", 4, 32, false, 0};
+	static const struct cell c = {"randwrite", 4, 32, false, 0, 0};
 	const char *how = paced ? "paced" : "foreground";
 	struct fio_run r = run_of(b, side);
 	char rate[32];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * mem.c - the library without a disk: pool and store in memory, inline drive, one processor.
+ * mem.c - the library without a disk: pool and store in memory, inline drive, one processor; and
+ * the same for several jobs, which thread drive serves.
  *
  * IOPS are fio's, so fio's own 0.2 to 0.3 us per I/O are in them; CPU, system calls and allocations
  * per I/O are counted by our own driver (driver.c) around lsvd.h.  The cost of recording a trace is
@@ -26,11 +27,11 @@ static unsigned mem_cells(const struct bench *b, struct cell *list)
 {
 	unsigned n = 0;
 
-	list[n++] = (struct cell){"write", 256, 8, false, REGION_MIB * MIB};
-	list[n++] = (struct cell){"randwrite", 4, 32, false, WARM_MIB * MIB};
+	list[n++] = (struct cell){"write", 256, 8, false, REGION_MIB * MIB, 0};
+	list[n++] = (struct cell){"randwrite", 4, 32, false, WARM_MIB * MIB, 0};
 	for (unsigned i = 0; i < b->rounds && n + 2 <= FIO_CELLS_MAX; i++) {
-		list[n++] = (struct cell){"randwrite", 4, 32, false, 0};
-		list[n++] = (struct cell){"randread", 4, 32, false, 0};
+		list[n++] = (struct cell){"randwrite", 4, 32, false, 0, 0};
+		list[n++] = (struct cell){"randread", 4, 32, false, 0, 0};
 	}
 	return n;
 }
@@ -60,6 +61,57 @@ static int run_fio(struct bench *b, const struct part *p, struct err *e)
 		say(b, "memory pool and store, fio        write %8.0f IOPS   read %8.0f IOPS",
 			sample_median(b, "mem.write.4k.qd32.iops"),
 			sample_median(b, "mem.read.4k.qd32.iops"));
+	return rc;
+}
+
+/* ---- several jobs on one image ---- */
+
+/* fio's threads hand their requests to the library's thread and are woken by it; what that costs is
+ * told against one job that is the library's loop itself, in turns, a process each. */
+enum { JOBS = 4, JOBS_REGION_MIB = 64, JOBS_WARM_MIB = 1280 };
+
+static int jobs_side(
+	struct bench *b, unsigned round, unsigned jobs, struct fio_figures *out, struct err *e)
+{
+	const struct cell list[] = {{"write", 256, 8, false, JOBS_REGION_MIB * MIB, 0},
+		{"randwrite", 4, 32, false, JOBS_WARM_MIB * MIB, 0},
+		{"randwrite", 4, 32, false, 0, jobs}, {"randread", 4, 32, false, 0, jobs}};
+	const struct fio_run r = {.side = SIDE_LSVD,
+		.image = "jobs",
+		.region_bytes = JOBS_REGION_MIB * MIB,
+		.pool_bytes = POOL_MIB * MIB,
+		.runtime_s = b->quick ? 0.7 : 4,
+		.seed = 40 + round,
+		.memory = true,
+		.all_cpus = true,
+		.cells = list,
+		.n = 4};
+
+	say_now(b, "mem.jobs, round %u of %u, %s", round + 1, b->rounds,
+		jobs ? "thread drive" : "inline drive");
+	return fio_run(b, &r, out, e);
+}
+
+static int run_jobs(struct bench *b, const struct part *p, struct err *e)
+{
+	static const char *const names[] = {
+		"mem.write.4k.qd32.4jobs.ratio_inline", "mem.read.4k.qd32.4jobs.ratio_inline"};
+	struct fio_figures one[4], many[4];
+	int rc = 0;
+
+	(void)p;
+	for (unsigned round = 0; round < b->rounds && !rc; round++) {
+		rc = jobs_side(b, round, 0, one, e);
+		if (!rc)
+			rc = jobs_side(b, round, JOBS, many, e);
+		for (unsigned i = 0; i < 2 && !rc; i++)
+			sample(b, names[i], many[2 + i].iops / one[2 + i].iops,
+				json_pack("{s:i, s:i, s:i, s:s}", "jobs", JOBS, "region_mib",
+					JOBS_REGION_MIB, "pool_mib", POOL_MIB, "by", "fio"));
+	}
+	if (!rc)
+		say(b, "4 jobs, thread drive : 1, inline  write %5.2f x IOPS   read %5.2f x IOPS",
+			sample_median(b, names[0]), sample_median(b, names[1]));
 	return rc;
 }
 
@@ -227,6 +279,7 @@ void mem_parts(struct bench *b)
 	static const char *const ops[] = {"write", "read"};
 
 	plan_add(b, b->quick ? 14 : 50, run_fio, "mem.fio");
+	plan_add(b, b->rounds * (b->quick ? 7.0 : 24.0), run_jobs, "mem.jobs");
 	for (unsigned i = 0; i < 2; i++) {
 		struct part *p = plan_add(b, b->quick ? 5 : 14, run_driver, "mem.%s", ops[i]);
 
