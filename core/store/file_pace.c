@@ -12,7 +12,7 @@
 
 #include "sys/container.h"
 
-enum { PIECE_BYTES = 512 << 10, IN_FLIGHT = 1, IN_FLIGHT_MAX = 16 };
+enum { PIECE_BYTES = 512 << 10, IN_FLIGHT = 1, IN_FLIGHT_MAX = 16, REST_MAX_NS = 20000000 };
 
 static unsigned most(const struct store_pace *pace)
 {
@@ -68,11 +68,13 @@ bool file_pace_enter(struct file_op *f)
 void file_pace_leave(struct file_op *f)
 {
 	struct store_pace *pace = f->r->pace;
-	uint64_t now = loop_now(f->fs->s.loop);
+	uint64_t now = loop_now(f->fs->s.loop), took;
 
 	f->pieces--;
-	if (pace && !--pace->in_flight)
-		pace->rest_until_ns = now + (now - pace->since_ns);
+	if (!pace || --pace->in_flight)
+		return;
+	took = now - pace->since_ns;
+	pace->rest_until_ns = now + (took < REST_MAX_NS ? took : REST_MAX_NS);
 }
 
 void file_pace_rested(struct loop_timer *t)

@@ -24,7 +24,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { LACK_HIGH = 45, LACK_HIGHER = 55, BATCH_EXTENTS_MAX = 1 << 16, CALM_PERCENT = 15, LULL_NS = 50000000, PACE_NS = 20000000, RATE_NS = 200000000 };
+enum { LACK_HIGH = 45, LACK_HIGHER = 55, BATCH_EXTENTS_MAX = 1 << 16, CALM_PERCENT = 15, LULL_NS = 50000000, REST_MAX_NS = 50000000, PACE_NS = 20000000, RATE_NS = 200000000 };
 
 static const uint64_t trim_after_ns =
 	2000000000u; /* idle so long: memory of the log is given back */
@@ -287,11 +287,23 @@ void outgoing_recycle(struct volume *v, struct outgoing *o)
 	v->free_out = o;
 }
 
-/* In calm PUTs go out one at a time, and after each the store rests as long as that took. */
-static bool resting(const struct volume *v)
+/* In calm PUTs go out one at a time, and after each the store rests as long as that took, within limits:
+ * it may have stood still.  True: not now; the end of a PUT or the timer comes back to it. */
+static bool rests(struct volume *v)
 {
-	return v->whole_puts && calm(v) &&
-	       (v->puts_in_flight || loop_now(v->loop) < v->rest_until_ns);
+	if (!v->whole_puts || !calm(v))
+		return false;
+	if (v->puts_in_flight)
+		return true;
+	if (loop_now(v->loop) >= v->rest_until_ns)
+		return false;
+	loop_timer_set(v->loop, &v->rest_timer, v->rest_until_ns);
+	return true;
+}
+
+static void begin_rest(struct volume *v, uint64_t took_ns)
+{
+	v->rest_until_ns = loop_now(v->loop) + (took_ns < REST_MAX_NS ? took_ns : REST_MAX_NS);
 }
 
 static void rested(struct loop_timer *t)
@@ -319,7 +331,7 @@ static void put_over(struct outgoing *o)
 	struct volume *v = o->v;
 
 	v->puts_in_flight--;
-	v->rest_until_ns = 2 * loop_now(v->loop) - o->submitted_ns;
+	begin_rest(v, loop_now(v->loop) - o->submitted_ns);
 	volume_store_works(v);
 	o->durable = true;
 	v->stats.puts++;
@@ -464,7 +476,7 @@ static bool begin_build(struct volume *v)
 	struct batch *b;
 	uint32_t n = 0;
 
-	if (v->puts_in_flight >= v->puts_max || resting(v))
+	if (v->puts_in_flight >= v->puts_max || rests(v))
 		return false;
 	if (!v->sealed && wanted(v))
 		seal(v);
@@ -628,12 +640,9 @@ void destage_kick(struct volume *v)
 	/* A frame that is loaded before replay has seen all of it is not verified, nor mended. */
 	if (v->failed || !v->journal || v->replaying)
 		return;
-	if (v->stage == STAGE_IDLE && v->puts_in_flight < v->puts_max && (v->sealed || wanted(v))) {
-		if (!resting(v))
-			step_background(v);
-		else if (!v->puts_in_flight)
-			loop_timer_set(v->loop, &v->rest_timer, v->rest_until_ns);
-	}
+	if (v->stage == STAGE_IDLE && v->puts_in_flight < v->puts_max && (v->sealed || wanted(v)) &&
+		!rests(v))
+		step_background(v);
 	if (v->open && v->open->n && v->cfg.destage_age_ms && !loop_timer_armed(&v->age_timer))
 		loop_timer_set(v->loop, &v->age_timer,
 			v->open->opened_ns + (uint64_t)v->cfg.destage_age_ms * 1000000);
