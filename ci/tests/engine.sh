@@ -26,6 +26,7 @@ run() {
 		--create=64m --thread --name=t --bs=4k --iodepth=8 "$@"
 }
 has() { grep -qE -- "$1" "$out" || { echo "  no '$1' in:"; sed 's/^/  | /' "$out" | tail -n 15; return 1; }; }
+quietly() { "$@" > "$out" 2>&1; }
 ok() { "$@" || { echo "  failed: $*"; sed 's/^/  | /' "$out" | tail -n 15; return 1; }; }
 fails() { if "$@"; then echo "  did not fail: $*"; return 1; fi; }
 
@@ -40,7 +41,7 @@ foreign_headers_are_refused() {
 	(cd "$(ci/fio-headers --cached)" && find . -name '*.h' -print0 | tar -c --null -T -) | tar -x -C "$inc" || return
 	sed -i 's/^struct thread_data {$/&\n\tchar of_another_version[64];/' "$inc/fio.h"
 	grep -q of_another_version "$inc/fio.h" || return
-	ok make -s O="$O" FIO_INC="$inc" engine_dir="$tmp/foreign" engine > "$out" 2>&1 || return
+	ok quietly make -s O="$O" FIO_INC="$inc" engine_dir="$tmp/foreign" engine || return
 	engine_dir=$tmp/foreign
 	fails run --rw=randwrite --number_ios=1 || return
 	has 'built with the headers of inc, and this is fio-' && has 'rebuild the engine' || return
