@@ -74,6 +74,7 @@ static const struct known {
 	{"fio.*.ratio_raw", "ratio", RESULTS_HIGHER},
 	{"mem.*.iops", "iops", RESULTS_HIGHER},
 	{"mem.*.ratio_inline", "ratio", RESULTS_HIGHER},
+	{"mem.*.ratio_one", "ratio", RESULTS_HIGHER},
 	{"mem.*.cpu_ns", "ns", RESULTS_LOWER},
 	{"mem.*.syscalls_per_io", "count", RESULTS_LOWER},
 	{"mem.*.allocs_per_io", "count", RESULTS_LOWER},

@@ -53,6 +53,10 @@ const struct target targets[] = {
 		"inline drive",
 		0.9, NAN, false, false},
 	{"mem.read.4k.qd32.4jobs.ratio_inline", "the same for 4 KiB read", 0.9, NAN, false, false},
+	{"mem.write.4k.qd32.2loops.ratio_one",
+		"memory pool and store, 4 KiB write: IOPS of two loops on two processors against one",
+		1.7, NAN, false, false},
+	{"mem.read.4k.qd32.2loops.ratio_one", "the same for 4 KiB read", 1.7, NAN, false, false},
 	{"boot.reorg_prefetch.20ms.gets_ratio_original",
 		"boot, reorganised with prefetch, 20 ms store: GETs against the original's cold "
 		"boot",

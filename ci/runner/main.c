@@ -111,6 +111,7 @@ static void make_plan(struct bench *b)
 	fio_parts(b);
 	gc_parts(b);
 	mem_parts(b);
+	scale_parts(b);
 	counters_parts(b);
 	legs_parts(b);
 	boot_parts(b);
@@ -350,5 +351,7 @@ int main(int argc, char **argv)
 		return boot_main(argc - 1, argv + 1);
 	if (argc > 1 && !strcmp(argv[1], "drain"))
 		return drain_main(argc - 1, (const char *const *)argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "scale"))
+		return scale_main(argc - 1, (const char *const *)argv + 1);
 	return bench_main(argc, argv);
 }
