@@ -78,6 +78,8 @@ static const struct known {
 	{"mem.*.cpu_ns", "ns", RESULTS_LOWER},
 	{"mem.*.syscalls_per_io", "count", RESULTS_LOWER},
 	{"mem.*.allocs_per_io", "count", RESULTS_LOWER},
+	{"open.*.s", "s", RESULTS_LOWER},
+	{"open.*.replay_mib_s", "MiB/s", RESULTS_HIGHER},
 	{"legs.*.iops", "iops", RESULTS_HIGHER},
 	{"legs.*.p50_us", "us", RESULTS_LOWER},
 	{"legs.*.p99_us", "us", RESULTS_LOWER},

@@ -57,6 +57,10 @@ const struct target targets[] = {
 		"memory pool and store, 4 KiB write: IOPS of two loops on two processors against one",
 		1.7, NAN, false, false},
 	{"mem.read.4k.qd32.2loops.ratio_one", "the same for 4 KiB read", 1.7, NAN, false, false},
+	{"open.crash.s", "open after a crash with 1 GiB of 4 KiB writes in the journal, seconds", 2,
+		NAN, true, false},
+	{"open.extents.s", "open of an image whose map has 10 million extents, seconds", 1, NAN,
+		true, false},
 	{"boot.reorg_prefetch.20ms.gets_ratio_original",
 		"boot, reorganised with prefetch, 20 ms store: GETs against the original's cold "
 		"boot",

@@ -13,6 +13,7 @@
  *   gc.c       what garbage collection costs the foreground  (part gc)
  *   mem.c      memory pool and store, cost of tracing        (parts mem.*, trace)
  *   scale.c    two loops in one process                      (part mem.scale)
+ *   open.c     opening an image                              (parts open.*)
  *   counters.c instructions, allocations, requests of a fixed work   (part counters)
  *   legs.c     journals on disks, memory and nbdkit          (part legs)
  *   ceph.c     LSVD beside RBD on a cluster, and on S3       (parts ceph.*)
@@ -115,6 +116,7 @@ void fio_parts(struct bench *b);
 void gc_parts(struct bench *b);
 void mem_parts(struct bench *b);
 void scale_parts(struct bench *b);
+void open_parts(struct bench *b); /* full only */
 void counters_parts(struct bench *b);
 void legs_parts(struct bench *b); /* full only */
 void ceph_parts(struct bench *b); /* full only */
@@ -130,5 +132,7 @@ int driver_counted(uint64_t ios) __attribute__((noinline, noclone));
 int boot_main(int argc, char **argv);
 int drain_main(int argc, const char *const *argv);
 int scale_main(int argc, const char *const *argv);
+int fill_main(int argc, const char *const *argv);
+int reopen_main(int argc, const char *const *argv);
 
 #endif
