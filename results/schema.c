@@ -80,6 +80,8 @@ static const struct known {
 	{"mem.*.allocs_per_io", "count", RESULTS_LOWER},
 	{"open.*.s", "s", RESULTS_LOWER},
 	{"open.*.replay_mib_s", "MiB/s", RESULTS_HIGHER},
+	{"images.*.memory_mib*", "MiB", RESULTS_LOWER},
+	{"images.*_s", "s", RESULTS_LOWER},
 	{"legs.*.iops", "iops", RESULTS_HIGHER},
 	{"legs.*.p50_us", "us", RESULTS_LOWER},
 	{"legs.*.p99_us", "us", RESULTS_LOWER},

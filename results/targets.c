@@ -61,6 +61,11 @@ const struct target targets[] = {
 		NAN, true, false},
 	{"open.extents.s", "open of an image whose map has 10 million extents, seconds", 1, NAN,
 		true, false},
+	{"images.first.memory_mib", "memory of one idle open image without its map, MiB", 8, NAN,
+		true, false},
+	{"images.1000.memory_mib_each",
+		"1000 images open on one pool, each written and read: memory of each, MiB", 8, NAN,
+		true, false},
 	{"boot.reorg_prefetch.20ms.gets_ratio_original",
 		"boot, reorganised with prefetch, 20 ms store: GETs against the original's cold "
 		"boot",

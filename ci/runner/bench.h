@@ -14,6 +14,7 @@
  *   mem.c      memory pool and store, cost of tracing        (parts mem.*, trace)
  *   scale.c    two loops in one process                      (part mem.scale)
  *   open.c     opening an image                              (parts open.*)
+ *   images.c   many images on one pool                       (part images)
  *   counters.c instructions, allocations, requests of a fixed work   (part counters)
  *   legs.c     journals on disks, memory and nbdkit          (part legs)
  *   ceph.c     LSVD beside RBD on a cluster, and on S3       (parts ceph.*)
@@ -117,6 +118,7 @@ void gc_parts(struct bench *b);
 void mem_parts(struct bench *b);
 void scale_parts(struct bench *b);
 void open_parts(struct bench *b); /* full only */
+void images_parts(struct bench *b); /* full only */
 void counters_parts(struct bench *b);
 void legs_parts(struct bench *b); /* full only */
 void ceph_parts(struct bench *b); /* full only */
@@ -132,6 +134,7 @@ int driver_counted(uint64_t ios) __attribute__((noinline, noclone));
 int boot_main(int argc, char **argv);
 int drain_main(int argc, const char *const *argv);
 int scale_main(int argc, const char *const *argv);
+int images_main(int argc, const char *const *argv);
 int fill_main(int argc, const char *const *argv);
 int reopen_main(int argc, const char *const *argv);
 

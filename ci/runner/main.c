@@ -113,6 +113,7 @@ static void make_plan(struct bench *b)
 	mem_parts(b);
 	scale_parts(b);
 	open_parts(b);
+	images_parts(b);
 	counters_parts(b);
 	legs_parts(b);
 	boot_parts(b);
@@ -347,7 +348,7 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, const char *const *argv);
 } tools[] = {{"drain", drain_main}, {"scale", scale_main}, {"fill", fill_main},
-	{"reopen", reopen_main}};
+	{"reopen", reopen_main}, {"images", images_main}};
 
 int main(int argc, char **argv)
 {
