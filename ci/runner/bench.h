@@ -12,12 +12,16 @@
  *   fio.c      the fio matrix and the sustained writes       (parts fio.*)
  *   gc.c       what garbage collection costs the foreground  (part gc)
  *   mem.c      memory pool and store, cost of tracing        (parts mem.*, trace)
+ *   scale.c    two loops in one process                      (part mem.scale)
+ *   open.c     opening an image                              (parts open.*)
+ *   images.c   many images on one pool                       (part images)
  *   counters.c instructions, allocations, requests of a fixed work   (part counters)
  *   legs.c     journals on disks, memory and nbdkit          (part legs)
  *   ceph.c     LSVD beside RBD on a cluster, and on S3       (parts ceph.*)
  *   cluster.c  that cluster: its start, its end, its OSD
  *   drain.c    a full journal's way into a store, in a child process of its own
- *   driver.c   the loop that these two time, in a child process of its own
+ *   driver.c   the loop that mem and counters time, in a child process of its own
+ *   pump.c     requests in flight, for the other child processes
  *   yield.c    keeps valgrind's threads moving
  *   boot.c     boots in virtual and real time                (parts boot.*)
  *   copy.c     import, export and reorg against cp           (part copy)
@@ -112,6 +116,9 @@ void samples_free(struct bench *b);
 void fio_parts(struct bench *b);
 void gc_parts(struct bench *b);
 void mem_parts(struct bench *b);
+void scale_parts(struct bench *b);
+void open_parts(struct bench *b); /* full only */
+void images_parts(struct bench *b); /* full only */
 void counters_parts(struct bench *b);
 void legs_parts(struct bench *b); /* full only */
 void ceph_parts(struct bench *b); /* full only */
@@ -126,5 +133,9 @@ int count_main(int argc, char **argv);
 int driver_counted(uint64_t ios) __attribute__((noinline, noclone));
 int boot_main(int argc, char **argv);
 int drain_main(int argc, const char *const *argv);
+int scale_main(int argc, const char *const *argv);
+int images_main(int argc, const char *const *argv);
+int fill_main(int argc, const char *const *argv);
+int reopen_main(int argc, const char *const *argv);
 
 #endif

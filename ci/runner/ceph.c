@@ -301,32 +301,6 @@ static int run_work(struct bench *b, const struct part *p, struct err *e)
 
 /* ---- drains ---- */
 
-/* A child's standard output as JSON. */
-static int run_json(
-	struct bench *b, const char *const *argv, double limit_s, json_t **out, struct err *e)
-{
-	char file[BENCH_PATH + 16], log[BENCH_PATH + 16], *text;
-	const char *env[] = {"LSVD_SYSTEM_CONFIG=lsvd.json", "XDG_CONFIG_HOME=.", NULL};
-	struct child c = {.argv = argv,
-		.env = env,
-		.cwd = b->dir,
-		.out = file,
-		.log = log,
-		.cpu = -1,
-		.limit_s = limit_s};
-	int rc;
-
-	snprintf(file, sizeof(file), "%s/child.json", b->dir);
-	snprintf(log, sizeof(log), "%s/child.log", b->dir);
-	rc = child_run(&c, e);
-	if (rc)
-		return rc;
-	text = file_text(file, NULL);
-	*out = text ? json_loads(text, 0, NULL) : NULL;
-	free(text);
-	return *out ? 0 : err_set(e, -EUCLEAN, "%s: printed no JSON", argv[0]);
-}
-
 static int store_bench(struct bench *b, enum place at, double *mib_s, struct err *e)
 {
 	char tool[BENCH_PATH + 8];
@@ -336,7 +310,7 @@ static int store_bench(struct bench *b, enum place at, double *mib_s, struct err
 	int rc;
 
 	snprintf(tool, sizeof(tool), "%s/lsvd", b->o);
-	rc = run_json(b, argv, 90, &out, e);
+	rc = child_json(b->dir, argv, 90, &out, e);
 	*mib_s = json_number_value(json_object_get(json_object_get(out, "put"), "bytes_per_s")) /
 		 (double)MIB;
 	json_decref(out);
@@ -356,7 +330,7 @@ static int drain(struct bench *b, enum place at, unsigned round, double *mib_s, 
 	snprintf(pool_mib, sizeof(pool_mib), "%d", DRAIN_POOL_MIB);
 	snprintf(mib, sizeof(mib), "%d", DRAIN_MIB);
 	snprintf(pid, sizeof(pid), "%d", (int)cluster_osd());
-	rc = run_json(b, argv, 120, &out, e);
+	rc = child_json(b->dir, argv, 120, &out, e);
 	kill(cluster_osd(), SIGCONT); /* should it have died in between */
 	bytes = json_number_value(json_object_get(out, "dirty_bytes"));
 	took = json_number_value(json_object_get(out, "drain_s"));

@@ -180,3 +180,28 @@ int child_run(struct child *c, struct err *e)
 		   1e-6 * (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec);
 	return judge(c, ended, status, e);
 }
+
+int child_json(
+	const char *dir, const char *const *argv, double limit_s, json_t **out, struct err *e)
+{
+	char file[BENCH_PATH + 16], log[BENCH_PATH + 16], *text;
+	const char *env[] = {"LSVD_SYSTEM_CONFIG=lsvd.json", "XDG_CONFIG_HOME=.", NULL};
+	struct child c = {.argv = argv,
+		.env = env,
+		.cwd = dir,
+		.out = file,
+		.log = log,
+		.cpu = -1,
+		.limit_s = limit_s};
+	int rc;
+
+	snprintf(file, sizeof(file), "%s/child.json", dir);
+	snprintf(log, sizeof(log), "%s/child.log", dir);
+	rc = child_run(&c, e);
+	if (rc)
+		return rc;
+	text = file_text(file, NULL);
+	*out = text ? json_loads(text, 0, NULL) : NULL;
+	free(text);
+	return *out ? 0 : err_set(e, -EUCLEAN, "%s: printed no JSON", argv[0]);
+}

@@ -10,6 +10,7 @@
 
 #include "sys/err.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -28,6 +29,11 @@ struct child {
 /* Runs it to the end.  0 when it exited with 0; -EINTR after an interrupt, -ETIMEDOUT, -EIO with
  * the last lines of its log else. */
 int child_run(struct child *c, struct err *e) MUST_CHECK;
+
+/* Runs argv in `dir`, without the machine's configuration; what it prints is JSON.  -EUCLEAN: it is
+ * not. */
+int child_json(const char *dir, const char *const *argv, double limit_s, json_t **out,
+	struct err *e) MUST_CHECK;
 
 /* A whole file as a string that the caller frees; NULL with errno. */
 char *file_text(const char *path, size_t *len);

@@ -9,33 +9,23 @@
  * image is removed at the end.
  */
 #include "ci/runner/bench.h"
+#include "ci/runner/pump.h"
 
-#include "lsvd.h"
-
-#include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-enum { DEPTH = 32, BLOCK = 4096 };
-
-struct drainer {
-	struct lsvd_ctx *ctx;
-	struct lsvd_image *img;
-	struct lsvd_io io[DEPTH];
-	struct iovec iov[DEPTH];
-	struct lsvd_io *idle[DEPTH];
-	unsigned nidle;
-	int status;
-};
+enum { BLOCK = 4096 };
 
 /* A virtual machine gets memory from its host when it is first touched, milliseconds for 2 MiB; what
  * was given back to the kernel a moment ago is had at once, as on a real machine. */
 static void touch_memory(uint64_t bytes)
 {
-	char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *memory = mmap(
+		NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (memory == MAP_FAILED)
 		return;
@@ -45,85 +35,21 @@ static void touch_memory(uint64_t bytes)
 	munmap(memory, bytes);
 }
 
-static void on_done(struct lsvd_io *io)
-{
-	struct drainer *d = io->user;
-
-	if (io->status)
-		d->status = io->status;
-	d->idle[d->nidle++] = io;
-}
-
-static int open_image(struct drainer *d, const char *const *argv, uint64_t bytes, char *why)
-{
-	struct lsvd_config *cfg = lsvd_config_defaults();
-	char size[32];
-	int rc = cfg ? lsvd_config_set(cfg, "pool.path", argv[2], why) : -ENOMEM;
-
-	snprintf(size, sizeof(size), "%sM", argv[3]);
-	if (rc == 0)
-		rc = lsvd_config_set(cfg, "pool.size", size, why);
-	if (rc == 0)
-		rc = lsvd_ctx_open(cfg, LSVD_DRIVE_INLINE, &d->ctx, why);
-	if (rc == 0)
-		rc = lsvd_image_create(d->ctx, argv[1], bytes, why);
-	if (rc == 0)
-		rc = lsvd_image_open(d->ctx, argv[1], 0, &d->img, why);
-	lsvd_config_free(cfg);
-	return rc;
-}
-
-/* An odd step of about a golden section of a power of two visits every block once. */
-static int write_all(struct drainer *d, uint64_t blocks)
-{
-	uint64_t step = (uint64_t)(0.618034 * (double)blocks) | 1, x = 0;
-	char *memory = mmap(NULL, DEPTH * BLOCK, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-	if (memory == MAP_FAILED)
-		return -ENOMEM;
-	for (size_t i = 0; i < DEPTH * BLOCK; i++)
-		memory[i] = (char)(i * 2654435761u >> 13);
-	for (unsigned i = 0; i < DEPTH; i++) {
-		d->iov[i] = (struct iovec){memory + i * BLOCK, BLOCK};
-		d->io[i] = (struct lsvd_io){.op = LSVD_WRITE,
-			.iov = &d->iov[i],
-			.iovcnt = 1,
-			.len_bytes = BLOCK,
-			.cb = on_done,
-			.user = d};
-		d->idle[d->nidle++] = &d->io[i];
-	}
-	for (uint64_t n = 0; n < blocks || d->nidle < DEPTH;) {
-		while (d->nidle && n < blocks && !d->status) {
-			struct lsvd_io *io = d->idle[--d->nidle];
-
-			io->offset_bytes = x * BLOCK;
-			x = (x + step) % blocks;
-			n++;
-			d->status = lsvd_submit(d->img, io);
-		}
-		if (d->status || lsvd_poll(d->ctx, -1) < 0)
-			return d->status ? d->status : -EIO;
-	}
-	return 0;
-}
-
-static int measure(struct drainer *d, uint64_t blocks, pid_t store)
+static int measure(struct pump *p, pid_t store)
 {
 	struct lsvd_stats st;
 	double begun = now_s(), wrote, drained;
 	int rc;
 
 	kill(store, SIGSTOP);
-	rc = write_all(d, blocks);
+	rc = pump_run(p, LSVD_WRITE, p->places, INFINITY);
 	wrote = now_s() - begun;
 	if (rc == 0)
-		rc = lsvd_image_stats(d->img, &st);
+		rc = lsvd_image_stats(p->img, &st);
 	begun = now_s();
 	kill(store, SIGCONT);
 	if (rc == 0)
-		rc = lsvd_image_drain(d->img);
+		rc = lsvd_image_drain(p->img);
 	drained = now_s() - begun;
 	if (rc == 0)
 		printf("{\"write_s\": %.6f, \"drain_s\": %.6f, \"dirty_bytes\": %llu}\n", wrote,
@@ -131,29 +57,38 @@ static int measure(struct drainer *d, uint64_t blocks, pid_t store)
 	return rc;
 }
 
+static int drain(const char *const *argv, struct pump *p, char *why)
+{
+	uint64_t bytes = strtoull(argv[4], NULL, 10) * MIB;
+	char size[32];
+	const char *settings[] = {"pool.path", argv[2], "pool.size", size, NULL};
+	int rc;
+
+	snprintf(size, sizeof(size), "%sM", argv[3]);
+	rc = pump_context(settings, &p->ctx, why);
+	if (rc == 0)
+		rc = pump_open(p, argv[1], bytes, why);
+	if (rc == 0)
+		rc = pump_shape(p, BLOCK, BLOCK, bytes / BLOCK);
+	if (rc == 0)
+		rc = measure(p, (pid_t)atoi(argv[5]));
+	rc = pump_close(p, rc, why);
+	return rc ? rc : lsvd_image_remove(p->ctx, argv[1], why);
+}
+
 int drain_main(int argc, const char *const *argv)
 {
-	static struct drainer d;
+	static struct pump p;
 	char why[LSVD_ERR_MAX] = "";
-	uint64_t blocks;
-	int rc, closed;
+	int rc;
 
 	if (argc < 6)
 		return 2;
-	blocks = strtoull(argv[4], NULL, 10) * (MIB / BLOCK);
-	touch_memory(blocks * BLOCK + blocks * BLOCK / 8);
-	rc = open_image(&d, argv, blocks * BLOCK, why);
-	if (rc == 0)
-		rc = measure(&d, blocks, (pid_t)atoi(argv[5]));
-	if (d.img) {
-		closed = lsvd_image_close(d.img, rc ? NULL : why);
-		if (rc == 0)
-			rc = closed;
-	}
-	if (rc == 0)
-		rc = lsvd_image_remove(d.ctx, argv[1], why);
+	touch_memory(strtoull(argv[4], NULL, 10) * MIB * 9 / 8);
+	rc = drain(argv, &p, why);
 	if (rc < 0)
 		fprintf(stderr, "drain: %s: %s\n", strerror(-rc), why);
-	lsvd_ctx_close(d.ctx);
+	if (p.ctx)
+		lsvd_ctx_close(p.ctx);
 	return rc < 0;
 }

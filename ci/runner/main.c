@@ -111,6 +111,9 @@ static void make_plan(struct bench *b)
 	fio_parts(b);
 	gc_parts(b);
 	mem_parts(b);
+	scale_parts(b);
+	open_parts(b);
+	images_parts(b);
 	counters_parts(b);
 	legs_parts(b);
 	boot_parts(b);
@@ -340,6 +343,13 @@ static int bench_main(int argc, char **argv)
 	return rc;
 }
 
+/* `ci-bench NAME ...`: what the parts run as processes of their own. */
+static const struct {
+	const char *name;
+	int (*run)(int argc, const char *const *argv);
+} tools[] = {{"drain", drain_main}, {"scale", scale_main}, {"fill", fill_main},
+	{"reopen", reopen_main}, {"images", images_main}};
+
 int main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "driver"))
@@ -348,7 +358,8 @@ int main(int argc, char **argv)
 		return count_main(argc - 1, argv + 1);
 	if (argc > 1 && !strcmp(argv[1], "boot"))
 		return boot_main(argc - 1, argv + 1);
-	if (argc > 1 && !strcmp(argv[1], "drain"))
-		return drain_main(argc - 1, (const char *const *)argv + 1);
+	for (size_t i = 0; argc > 1 && i < sizeof(tools) / sizeof(tools[0]); i++)
+		if (!strcmp(argv[1], tools[i].name))
+			return tools[i].run(argc - 1, (const char *const *)argv + 1);
 	return bench_main(argc, argv);
 }

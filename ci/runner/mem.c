@@ -92,6 +92,22 @@ static int jobs_side(
 	return fio_run(b, &r, out, e);
 }
 
+static void record_jobs(struct bench *b, const char *op, double one, double many)
+{
+	const struct {
+		const char *what;
+		double v;
+	} put[] = {{"4jobs.ratio_inline", many / one}, {"4jobs.iops", many}, {"1job.iops", one}};
+	char name[RESULTS_NAME_MAX];
+
+	for (size_t i = 0; i < sizeof(put) / sizeof(put[0]); i++) {
+		snprintf(name, sizeof(name), "mem.%s.4k.qd32.%s", op, put[i].what);
+		sample(b, name, put[i].v,
+			json_pack("{s:i, s:i, s:s}", "region_mib", JOBS_REGION_MIB, "pool_mib",
+				POOL_MIB, "by", "fio"));
+	}
+}
+
 static int run_jobs(struct bench *b, const struct part *p, struct err *e)
 {
 	static const char *const names[] = {
@@ -105,9 +121,7 @@ static int run_jobs(struct bench *b, const struct part *p, struct err *e)
 		if (!rc)
 			rc = jobs_side(b, round, JOBS, many, e);
 		for (unsigned i = 0; i < 2 && !rc; i++)
-			sample(b, names[i], many[2 + i].iops / one[2 + i].iops,
-				json_pack("{s:i, s:i, s:i, s:s}", "jobs", JOBS, "region_mib",
-					JOBS_REGION_MIB, "pool_mib", POOL_MIB, "by", "fio"));
+			record_jobs(b, i ? "read" : "write", one[2 + i].iops, many[2 + i].iops);
 	}
 	if (!rc)
 		say(b, "4 jobs, thread drive : 1, inline  write %5.2f x IOPS   read %5.2f x IOPS",

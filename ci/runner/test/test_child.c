@@ -100,3 +100,15 @@ TEST(the_time_limit_ends_the_whole_group)
 		usleep(2000);
 	assert_true(dead(pid));
 }
+
+TEST(a_childs_output_is_json_or_an_error)
+{
+	const char *good[] = {"echo", "{\"n\": 7}", NULL}, *bad[] = {"echo", "seven", NULL};
+	json_t *out = NULL;
+
+	assert_int_equal(child_json(test_dir(), good, 10, &out, &e), 0);
+	assert_int_equal(json_integer_value(json_object_get(out, "n")), 7);
+	json_decref(out);
+	assert_int_equal(child_json(test_dir(), bad, 10, &out, &e), -EUCLEAN);
+	assert_non_null(strstr(e.msg, "no JSON"));
+}
