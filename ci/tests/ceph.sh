@@ -37,8 +37,8 @@ echo '{"pool": {"size": "64M", "segment": "1M"}, "object": {"size": "1M"}, "rado
 lsvd=$(cd "$O" && pwd)/lsvd
 vm=rados:rbd/vm
 
-run() { "$@" > "$out" 2>&1; }
-l() { run "$lsvd" "$@"; }
+quietly() { "$@" > "$out" 2>&1; }
+l() { quietly "$lsvd" "$@"; }
 has() { grep -qE -- "$1" "$out" || { echo "  no '$1' in:"; sed 's/^/  | /' "$out" | tail -n 15; return 1; }; }
 ok() { "$@" || { echo "  failed: $*"; sed 's/^/  | /' "$out" | tail -n 15; return 1; }; }
 fails() { if "$@"; then echo "  did not fail: $*"; return 1; fi; }
@@ -86,12 +86,12 @@ await_fio() {
 
 conformance() {
 	echo "$1" > "$work/lsvd.json"
-	LSVD_SYSTEM_CONFIG=$work/lsvd.json LSVD_TEST_STORES=rados:rbd ok run "$O/test/test_store" extra &&
+	LSVD_SYSTEM_CONFIG=$work/lsvd.json LSVD_TEST_STORES=rados:rbd ok quietly "$O/test/test_store" extra &&
 		has '^test_store: 2[0-9] passed, 0 failed' && nothing_left
 }
 conformance_replicated() { conformance '{"rados": {"user": "lsvd"}}'; }
 conformance_erasure_coded() { conformance '{"rados": {"data_pool": "ecpool"}}'; }
-callers_ioctx() { ok run env LSVD_TEST_RADOS=rbd "$O/test/test_store_rados" && has ' passed, 0 failed, 0 skipped' && nothing_left; }
+callers_ioctx() { ok quietly env LSVD_TEST_RADOS=rbd "$O/test/test_store_rados" && has ' passed, 0 failed, 0 skipped' && nothing_left; }
 
 # ---- images ----
 
@@ -233,7 +233,7 @@ no_answer() {
 # Refused, named, robbed while it is stopped, and what it learns: as in files.
 one_writer() {
 	needs_fio || return
-	O=$O ok run ci/tests/takeover.sh rados:rbd && has '^takeover: [1-9][0-9]* passed, 0 failed, 0 skipped$' && nothing_left
+	O=$O ok quietly ci/tests/takeover.sh rados:rbd && has '^takeover: [1-9][0-9]* passed, 0 failed, 0 skipped$' && nothing_left
 }
 
 # The thief has the cluster shut the old writer out, which learns it whatever it does next; without the right to, nothing

@@ -57,7 +57,7 @@ damaged_image() {
 	image || return
 	o=$(first_object)
 	flip "$o" 100000
-	ok fsck "$img" && exits 1 fsck --data "$img" && has "^error: a/$(basename "$o"): at 90112: 16384 bytes" || return
+	ok fsck "$img" && exits 1 fsck --data "$img" && has "^error: a/$(basename "$o"): at 98304: 4096 bytes" || return
 	flip "$o" 100
 	exits 1 fsck "$img" && has 'checksum' && has '1 errors, 0 warnings' || return
 	exits 1 fsck --json "$img" && has '"ok": false' && has '"code": "checksum"' || return
