@@ -4,7 +4,8 @@
  *
  * The reader walks the value with a `struct at`: the file, and the place inside it, so that every
  * refusal reads `FILE: figures[3].median: is 12, but the median of the samples is 11`.
- * All keys are required and no others are known, so a misspelt key is never silently ignored.
+ * All keys but "?optional" ones are required and no others are known, so a misspelt key is never
+ * silently ignored.
  */
 #include "results/json.h"
 
@@ -42,7 +43,8 @@ static const char *type_name(const json_t *v)
 	return v ? names[json_typeof(v)] : "missing";
 }
 
-/* obj is an object with exactly the keys of the NULL-terminated list. */
+/* obj is an object with exactly the keys of the NULL-terminated list; those written with a '?' may
+ * be absent. */
 static int check_keys(const struct at *at, json_t *obj, const char *const *keys)
 {
 	const char *key;
@@ -54,13 +56,13 @@ static int check_keys(const struct at *at, json_t *obj, const char *const *keys)
 	{
 		const char *const *k = keys;
 
-		while (*k && strcmp(*k, key))
+		while (*k && strcmp(*k + (**k == '?'), key))
 			k++;
 		if (!*k)
 			return bad(at, key, "unknown key");
 	}
 	for (; *keys; keys++)
-		if (!json_object_get(obj, *keys))
+		if (**keys != '?' && !json_object_get(obj, *keys))
 			return bad(at, *keys, "missing");
 	return 0;
 }
@@ -270,6 +272,77 @@ static int decode_figures(struct at *at, json_t *root, struct results *r)
 	return 0;
 }
 
+static int get_numbers(
+	const struct at *at, json_t *obj, const char *key, double **out, size_t *n)
+{
+	json_t *list = json_object_get(obj, key), *v;
+	size_t i;
+
+	if (!json_is_array(list))
+		return bad(at, key, "must be an array, is %s", type_name(list));
+	*n = json_array_size(list);
+	*out = calloc(*n + 1, sizeof(**out));
+	if (!*out)
+		return err_set(at->e, -ENOMEM, "%s: no memory", at->file);
+	json_array_foreach(list, i, v)
+	{
+		if (!json_is_number(v))
+			return bad(at, key, "must hold numbers, holds %s", type_name(v));
+		(*out)[i] = json_number_value(v);
+	}
+	return 0;
+}
+
+static int add_curve(const struct at *at, json_t *v, struct results *r, const struct results_curve *c,
+	size_t ny)
+{
+	struct err why = {0};
+
+	if (c->n != ny)
+		return bad(at, "y", "has %zu numbers, x has %zu", ny, c->n);
+	if (results_add_curve(r, c->name, c->x_unit, c->y_unit, c->x, c->y, c->n,
+		    json_incref(json_object_get(v, "params")), &why))
+		return bad(at, "", "%s", why.msg);
+	return 0;
+}
+
+static int decode_curve(const struct at *at, json_t *v, struct results *r)
+{
+	static const char *const keys[] = {"name", "x_unit", "y_unit", "x", "y", "params", NULL};
+	struct results_curve c = {0};
+	size_t ny = 0;
+	int rc;
+
+	(void)((rc = check_keys(at, v, keys)) ||
+		(rc = get_string(at, v, "name", c.name, sizeof(c.name))) ||
+		(rc = get_string(at, v, "x_unit", c.x_unit, sizeof(c.x_unit))) ||
+		(rc = get_string(at, v, "y_unit", c.y_unit, sizeof(c.y_unit))) ||
+		(rc = get_numbers(at, v, "x", &c.x, &c.n)) ||
+		(rc = get_numbers(at, v, "y", &c.y, &ny)) || (rc = add_curve(at, v, r, &c, ny)));
+	free(c.x);
+	free(c.y);
+	return rc;
+}
+
+static int decode_curves(struct at *at, json_t *root, struct results *r)
+{
+	json_t *list = json_object_get(root, "curves"), *v;
+	size_t i;
+	int rc;
+
+	if (!list)
+		return 0;
+	if (!json_is_array(list))
+		return bad(at, "curves", "must be an array, is %s", type_name(list));
+	json_array_foreach(list, i, v)
+	{
+		snprintf(at->place, sizeof(at->place), "curves[%zu]", i);
+		if ((rc = decode_curve(at, v, r)))
+			return rc;
+	}
+	return 0;
+}
+
 static int decode_machine(struct at *at, json_t *root, struct results_machine *m)
 {
 	static const char *const keys[] = {
@@ -306,7 +379,7 @@ static int decode_versions(struct at *at, json_t *root, struct results *r)
 static int decode(struct at *at, json_t *root, struct results *r)
 {
 	static const char *const keys[] = {"schema", "time", "commit", "dirty", "profile",
-		"machine", "versions", "figures", NULL};
+		"machine", "versions", "figures", "?curves", NULL};
 	json_t *dirty = json_object_get(root, "dirty"), *schema = json_object_get(root, "schema");
 	int rc, word;
 
@@ -328,7 +401,9 @@ static int decode(struct at *at, json_t *root, struct results *r)
 	if ((rc = decode_machine(at, root, &r->machine)) || (rc = decode_versions(at, root, r)))
 		return rc;
 	at->place[0] = 0;
-	return decode_figures(at, root, r);
+	rc = decode_figures(at, root, r);
+	at->place[0] = 0;
+	return rc ? rc : decode_curves(at, root, r);
 }
 
 int results_decode(json_t *root, const char *file, struct results **out, struct err *e)
@@ -371,22 +446,43 @@ static json_t *number(double v)
 	return v == floor(v) && fabs(v) < 9e15 ? json_integer((json_int_t)v) : json_real(v);
 }
 
+static json_t *numbers(const double *v, size_t n)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, number(v[i]));
+	return list;
+}
+
 json_t *results_encode_figure(const struct results_figure *f)
 {
-	json_t *samples = json_array();
-
-	for (size_t i = 0; i < f->n; i++)
-		json_array_append_new(samples, number(f->samples[i]));
 	return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:O}", "name", f->name, "unit",
-		f->unit, "direction", directions[f->direction], "samples", samples, "median",
+		f->unit, "direction", directions[f->direction], "samples",
+		numbers(f->samples, f->n), "median",
 		number(f->sum.median), "low", number(f->sum.low), "high", number(f->sum.high),
 		"params", f->params);
+}
+
+static json_t *encode_curves(const struct results *r)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < r->ncurves; i++) {
+		const struct results_curve *c = &r->curves[i];
+
+		json_array_append_new(list,
+			json_pack("{s:s, s:s, s:s, s:o, s:o, s:O}", "name", c->name, "x_unit",
+				c->x_unit, "y_unit", c->y_unit, "x", numbers(c->x, c->n), "y",
+				numbers(c->y, c->n), "params", c->params));
+	}
+	return list;
 }
 
 json_t *results_encode(const struct results *r)
 {
 	const struct results_machine *m = &r->machine;
-	json_t *figures = json_array();
+	json_t *figures = json_array(), *root;
 	time_t t = (time_t)r->time_s;
 	char when[32];
 	struct tm tm;
@@ -394,10 +490,13 @@ json_t *results_encode(const struct results *r)
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
 	for (size_t i = 0; i < r->nfigures; i++)
 		json_array_append_new(figures, results_encode_figure(&r->figures[i]));
-	return json_pack("{s:i, s:s, s:s, s:b, s:s, s:{s:s, s:I, s:I, s:s, s:s, s:s}, s:O, s:o}",
+	root = json_pack("{s:i, s:s, s:s, s:b, s:s, s:{s:s, s:I, s:I, s:s, s:s, s:s}, s:O, s:o}",
 		"schema", RESULTS_SCHEMA, "time", when, "commit", r->commit, "dirty", r->dirty,
 		"profile", profiles[r->profile], "machine", "cpu", m->cpu, "cores",
 		(json_int_t)m->cores, "memory_bytes", (json_int_t)m->memory_bytes, "kernel",
 		m->kernel, "disk", m->disk, "filesystem", m->filesystem, "versions", r->versions,
 		"figures", figures);
+	if (root && r->ncurves)
+		json_object_set_new(root, "curves", encode_curves(r));
+	return root;
 }

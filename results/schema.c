@@ -43,6 +43,7 @@ void results_free(struct results *r)
 		json_decref(r->figures[i].params);
 	}
 	free(r->figures);
+	results_free_curves(r);
 	json_decref(r->versions);
 	free(r);
 }
@@ -346,33 +347,42 @@ static int write_file(int dirfd, const char *name, const char *text)
 	return rc;
 }
 
-/* One line per key and per figure: small, and a diff of two files reads well. */
+static void dump_list(FILE *f, const char *key, const json_t *list, size_t flags)
+{
+	json_t *v;
+	size_t i;
+
+	fprintf(f, ",\n\"%s\": [", key);
+	json_array_foreach(list, i, v)
+	{
+		fputs(i ? ",\n" : "\n", f);
+		json_dumpf(v, f, flags);
+	}
+	fputs("\n]", f);
+}
+
+/* One line per key, per figure and per curve: small, and a diff of two files reads well. */
 static char *dump(json_t *root)
 {
 	const size_t flags = JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(12);
-	json_t *list = json_object_get(root, "figures"), *v;
 	const char *key, *sep = "{\n";
 	char *text = NULL;
-	size_t size, i;
+	size_t size;
+	json_t *v;
 	FILE *f = open_memstream(&text, &size);
 
 	if (!f)
 		return NULL;
 	json_object_foreach(root, key, v)
 	{
-		if (v == list)
+		if (json_is_array(v))
 			continue;
 		fprintf(f, "%s\"%s\": ", sep, key);
 		json_dumpf(v, f, flags);
 		sep = ",\n";
 	}
-	fprintf(f, "%s\"figures\": [", sep);
-	json_array_foreach(list, i, v)
-	{
-		fputs(i ? ",\n" : "\n", f);
-		json_dumpf(v, f, flags);
-	}
-	fputs("\n]}\n", f);
+	json_object_foreach(root, key, v) if (json_is_array(v)) dump_list(f, key, v, flags);
+	fputs("}\n", f);
 	if (ferror(f) | fclose(f)) {
 		free(text);
 		return NULL;

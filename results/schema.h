@@ -54,6 +54,15 @@ struct results_figure {
 	json_t *params;		 /* an object: what the figure was measured with */
 };
 
+/* What was measured over an axis, once: latencies over time, the share of slow requests. */
+struct results_curve {
+	char name[RESULTS_NAME_MAX + 1];
+	char x_unit[RESULTS_UNIT_MAX + 1], y_unit[RESULTS_UNIT_MAX + 1];
+	double *x, *y; /* n points; x never goes back */
+	size_t n;
+	json_t *params;
+};
+
 struct results_machine {
 	char cpu[128]; /* "AMD EPYC 7B13" */
 	int64_t cores, memory_bytes;
@@ -71,6 +80,8 @@ struct results {
 	json_t *versions; /* {"lsvd": "0.1", "fio": "3.33", ...} */
 	struct results_figure *figures;
 	size_t nfigures, room;
+	struct results_curve *curves;
+	size_t ncurves;
 };
 
 /* An empty set of results of this moment; NULL without memory.  The caller fills the fields above.
@@ -105,6 +116,17 @@ const struct results_figure *results_find(const struct results *r, const char *n
 /* The same, its name put together as vprintf does. */
 const struct results_figure *results_vfind(const struct results *r, const char *fmt, va_list ap)
 	__attribute__((format(printf, 2, 0)));
+
+/* Adds a curve of n points, which are copied.  Refuses (-EINVAL, with a message) what results_add
+ * would, and an x that goes back. `params` is stolen, also on failure; NULL means {}. */
+int results_add_curve(struct results *r, const char *name, const char *x_unit, const char *y_unit,
+	const double *x, const double *y, size_t n, json_t *params, struct err *e) MUST_CHECK;
+
+/* Takes a curve away, if there is one of that name. */
+void results_remove_curve(struct results *r, const char *name);
+
+/* NULL when there is none of that name.  It belongs to `r`, until the next results_add_curve. */
+const struct results_curve *results_find_curve(const struct results *r, const char *name);
 
 /* True when params hold "exact": true: a count in virtual time, where any difference is real. */
 bool results_exact(const struct results_figure *f);

@@ -10,6 +10,8 @@
  *   fioout.c   fio's json+ output -> IOPS and percentiles
  *   fiorun.c   job files, and one fio process
  *   fio.c      the fio matrix and the sustained writes       (parts fio.*)
+ *   fiohist.c  fio's histogram logs -> rates and percentiles over time
+ *   pressure.c writes while the store is slower than they are, and while it stops (parts pressure.*)
  *   gc.c       what garbage collection costs the foreground  (part gc)
  *   mem.c      memory pool and store, cost of tracing        (parts mem.*, trace)
  *   scale.c    two loops in one process                      (part mem.scale)
@@ -55,6 +57,7 @@ struct part {
 struct samples {
 	struct sample *list;
 	size_t n, room;
+	struct results *curves; /* holds nothing else */
 };
 
 /* What was made once and serves several parts; see fio.c. */
@@ -109,11 +112,16 @@ void sample_as(struct bench *b, const char *name, const char *unit,
 	enum results_direction direction, double value, json_t *params);
 /* Of the samples so far, NAN when there are none. */
 double sample_median(const struct bench *b, const char *name);
+/* What was measured over an axis; of a name that is there already, the later one stays.  `params` is
+ * stolen.  See results_add_curve. */
+void sample_curve(struct bench *b, const char *name, const char *x_unit, const char *y_unit,
+	const double *x, const double *y, size_t n, json_t *params);
 int samples_store(const struct bench *b, struct results *r, struct err *e) MUST_CHECK;
 void samples_free(struct bench *b);
 
 /* ---- the parts ---- */
 void fio_parts(struct bench *b);
+void pressure_parts(struct bench *b);
 void gc_parts(struct bench *b);
 void mem_parts(struct bench *b);
 void scale_parts(struct bench *b);

@@ -317,6 +317,22 @@ static void record_one(
 	sample(b, name, v, params);
 }
 
+/* How slow the slowest are, for the 4 KiB cells. */
+static void record_tail(
+	struct bench *b, const char *cell, const struct fio_run *r, const struct fio_figures *f)
+{
+	double share[FIO_TAIL_POINTS];
+	char name[RESULTS_NAME_MAX + 16];
+
+	if (!strstr(cell, ".4k."))
+		return;
+	for (unsigned i = 0; i < FIO_TAIL_POINTS; i++)
+		share[i] = 100 * fio_tail_share(i);
+	snprintf(name, sizeof(name), "%s.%s.tail", cell, r->side == SIDE_LSVD ? "lsvd" : "raw");
+	sample_curve(b, name, "us", "percent", f->tail_us, share, FIO_TAIL_POINTS,
+		params_of(b, r, false));
+}
+
 static void record_side(struct bench *b, const char *cell, const struct fio_run *r,
 	const struct fio_figures *f, bool cached)
 {
@@ -335,6 +351,7 @@ static void record_side(struct bench *b, const char *cell, const struct fio_run 
 		record_one(b, cell, what, put[i].v, json_incref(params));
 	}
 	json_decref(params);
+	record_tail(b, cell, r, f);
 }
 
 /* Says what a cell came to. */
@@ -460,6 +477,23 @@ static int run_sweep(struct bench *b, const struct part *p, struct err *e)
 
 /* ---- sustained writes ---- */
 
+/* Where the bytes that were written go. */
+static void record_destinations(
+	struct bench *b, const char *name, const struct fio_run *r, const json_t *st)
+{
+	static const char *const what[] = {"journal", "batch", "gc", "checkpoint"};
+	double written = stat_number(st, "write_bytes");
+
+	for (size_t i = 0; i < COUNT(what) && written > 0; i++) {
+		char key[32], figure[RESULTS_NAME_MAX + 64];
+
+		snprintf(key, sizeof(key), "%s_bytes", what[i]);
+		snprintf(figure, sizeof(figure), "%s.lsvd.%s_per_byte", name, key);
+		sample_as(b, figure, "ratio", RESULTS_LOWER, stat_number(st, key) / written,
+			params_of(b, r, false));
+	}
+}
+
 static void record_sustained(struct bench *b, const char *name, const struct fio_run *r)
 {
 	static const struct {
@@ -471,6 +505,7 @@ static void record_sustained(struct bench *b, const char *name, const struct fio
 		{"stalled_ns", "stalled_ms", "ms", RESULTS_NONE, 1e-6}};
 	json_t *st = load_stats(b, 0);
 
+	record_destinations(b, name, r, st);
 	for (size_t i = 0; i < COUNT(what); i++) {
 		char figure[RESULTS_NAME_MAX + 40];
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,6 +66,11 @@ static double quantile_us(const struct bins *h, double share)
 	return 0;
 }
 
+double fio_tail_share(unsigned i)
+{
+	return pow(10, -(double)i / 8);
+}
+
 static double number(const json_t *j, const char *key)
 {
 	return json_number_value(json_object_get(j, key));
@@ -108,6 +114,8 @@ static int read_job(const json_t *job, const char *name, struct fio_figures *f, 
 		f->p50_us = quantile_us(&h, 0.5);
 		f->p99_us = quantile_us(&h, 0.99);
 		f->p999_us = quantile_us(&h, 0.999);
+		for (unsigned i = 0; i < FIO_TAIL_POINTS; i++)
+			f->tail_us[i] = quantile_us(&h, 1 - fio_tail_share(i));
 	}
 	free(h.list);
 	return rc;

@@ -109,6 +109,7 @@ static error_t parse(int key, char *arg, struct argp_state *s)
 static void make_plan(struct bench *b)
 {
 	fio_parts(b);
+	pressure_parts(b);
 	gc_parts(b);
 	mem_parts(b);
 	scale_parts(b);

@@ -70,6 +70,31 @@ void sample_as(struct bench *b, const char *name, const char *unit,
 	put(s, value, params);
 }
 
+void sample_curve(struct bench *b, const char *name, const char *x_unit, const char *y_unit,
+	const double *x, const double *y, size_t n, json_t *params)
+{
+	struct err e = {0};
+
+	if (!b->samples.curves && !(b->samples.curves = results_new()))
+		abort();
+	results_remove_curve(b->samples.curves, name);
+	if (results_add_curve(b->samples.curves, name, x_unit, y_unit, x, y, n, params, &e))
+		say(b, "%s", e.msg);
+}
+
+static int store_curves(const struct results *from, struct results *r, struct err *e)
+{
+	int rc = 0;
+
+	for (size_t i = 0; from && i < from->ncurves && !rc; i++) {
+		const struct results_curve *c = &from->curves[i];
+
+		rc = results_add_curve(r, c->name, c->x_unit, c->y_unit, c->x, c->y, c->n,
+			json_incref(c->params), e);
+	}
+	return rc;
+}
+
 double sample_median(const struct bench *b, const char *name)
 {
 	const struct sample *s = find(b, name);
@@ -90,7 +115,7 @@ int samples_store(const struct bench *b, struct results *r, struct err *e)
 				: results_add_known(
 					  r, s->name, s->values, s->n, json_incref(s->params), e);
 	}
-	return rc;
+	return rc ? rc : store_curves(b->samples.curves, r, e);
 }
 
 void samples_free(struct bench *b)
@@ -100,5 +125,6 @@ void samples_free(struct bench *b)
 		json_decref(b->samples.list[i].params);
 	}
 	free(b->samples.list);
+	results_free(b->samples.curves);
 	b->samples = (struct samples){0};
 }

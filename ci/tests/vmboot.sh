@@ -104,8 +104,9 @@ ci/guest boot "model:custom,lat=20ms,bw=1000M:$store/two" --guest min --poweroff
 	> "$tmp/two.json" 2> "$tmp/two.err"
 ok $? "the reorganised image boots from a slow store: $(tail -n 5 "$tmp/two.err")"
 cat "$tmp/two.json"
-# Counts do not depend on how busy the machine is; times do, and are not looked at.
-at_most "GETs of the reorganised image : the imported one's" "$(stat_of "$tmp/two.json" gets)" "$(($(stat_of "$tmp/one.json" gets) / 20))"
+# Times depend on how busy the machine is, and are not looked at.  A guest that is slow asks for a few things that the recorded
+# boot did not, a GET each; what a boot fetches at most is judged exactly by its replay (counters.sh).
+at_most "GETs of the reorganised image : the imported one's" "$(stat_of "$tmp/two.json" gets)" "$(($(stat_of "$tmp/one.json" gets) / 10))"
 at_most "bytes fetched : read, times 100" $((100 * $(stat_of "$tmp/two.json" get_bytes) / $(of "$tmp/two.json" read_bytes))) 130
 at_most "bytes that were fetched for nothing" "$(stat_of "$tmp/two.json" prefetch_wasted_bytes)" $((1 << 20))
 at_most "bytes that the guest had to wait for, times 100" $((100 * $(stat_of "$tmp/two.json" miss_bytes) / $(of "$tmp/two.json" read_bytes))) 2

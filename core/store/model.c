@@ -16,6 +16,9 @@
  * and a class with parallel 1 does one thing after the other.  A place among the `parallel` is held
  * from start to end.
  *
+ *   stop      a model may stop once, from `stop_at` after its opening for `stop_for`: a latency or a
+ *             transfer that is under way then takes as much longer, one that would begin begins after
+ *
  * The store below is asked at `start`.  In virtual time over memory it takes no time, and the above
  * is exact.  Over a real store a request that is answered after `ready` becomes ready then: the
  * model hides the real store's time inside its own and is only late when the real store is slower.
@@ -31,10 +34,10 @@
 
 /* hdd: one 7200 rpm disk; ssd: one NVMe drive; s3: an object service in the same region. */
 static const struct model_class classes[] = {
-	{"hdd", MS(8), MS(8), MS(8), MS(8), 150000000, 1},
-	{"ssd", MS(0.1), MS(0.1), MS(0.1), MS(0.1), 2000000000, 32},
-	{"s3", MS(20), MS(30), MS(20), MS(50), 200000000, 64},
-	{"custom", 0, 0, 0, 0, 0, 0},
+	{"hdd", MS(8), MS(8), MS(8), MS(8), 150000000, 1, 0, 0},
+	{"ssd", MS(0.1), MS(0.1), MS(0.1), MS(0.1), 2000000000, 32, 0, 0},
+	{"s3", MS(20), MS(30), MS(20), MS(50), 200000000, 64, 0, 0},
+	{"custom", 0, 0, 0, 0, 0, 0, 0, 0},
 };
 
 struct model {
@@ -45,6 +48,7 @@ struct model {
 	uint32_t served;
 	struct store_req *first, *last; /* waiting for a place */
 	uint64_t link_free_ns;
+	uint64_t stop_ns; /* when it stops */
 };
 
 struct served {
@@ -122,16 +126,27 @@ static void at_end(struct loop_timer *t)
 	finish(container_of(t, struct served, timer));
 }
 
+/* When what takes from `begin` to `end` without a stop really ends. */
+static uint64_t past_stop(const struct model *m, uint64_t begin, uint64_t end)
+{
+	uint64_t on_ns = m->stop_ns + m->c.stop_for_ns;
+
+	if (!m->c.stop_for_ns || begin >= on_ns || (begin < m->stop_ns && end <= m->stop_ns))
+		return end;
+	return begin < m->stop_ns ? end + m->c.stop_for_ns : on_ns + (end - begin);
+}
+
 static void transfer(struct served *q)
 {
 	struct model *m = model_of(q);
 	uint64_t begin = q->ready_ns > m->link_free_ns ? q->ready_ns : m->link_free_ns;
-	uint64_t end = begin + transfer_ns(q, m->c.bytes_per_s);
+	uint64_t end;
 
+	if (!m->c.bytes_per_s)
+		begin = q->ready_ns;
+	end = past_stop(m, begin, begin + transfer_ns(q, m->c.bytes_per_s));
 	if (m->c.bytes_per_s)
 		m->link_free_ns = end;
-	else
-		end = q->ready_ns;
 	if (end <= loop_now(m->s.loop)) {
 		finish(q);
 		return;
@@ -183,7 +198,8 @@ static void start(struct model *m, struct store_req *r)
 	store_req_down(&q->in, r);
 	q->in.done = answered;
 	q->in.item = item;
-	q->ready_ns = loop_now(m->s.loop) + latency(&m->c, r->op);
+	q->ready_ns = past_stop(
+		m, loop_now(m->s.loop), loop_now(m->s.loop) + latency(&m->c, r->op));
 	q->timer.fire = at_ready;
 	loop_timer_set(m->s.loop, &q->timer, q->ready_ns);
 	store_submit(m->inner, &q->in);
@@ -226,6 +242,7 @@ int store_model_new(struct store *inner, const struct model_class *c, struct sto
 	store_init(&m->s, inner->loop, &model_ops, "model", url);
 	m->inner = inner;
 	m->c = *c;
+	m->stop_ns = loop_now(m->s.loop) + c->stop_at_ns;
 	m->pool.item_bytes = sizeof(struct served);
 	*out = &m->s;
 	return 0;
@@ -242,6 +259,10 @@ static int set_option(struct model_class *m, const struct store_opt *o, struct e
 		return store_opt_ns(o, &m->get_ns, e);
 	if (!strcmp(o->key, "put"))
 		return store_opt_ns(o, &m->put_ns, e);
+	if (!strcmp(o->key, "stop_at"))
+		return store_opt_ns(o, &m->stop_at_ns, e);
+	if (!strcmp(o->key, "stop_for"))
+		return store_opt_ns(o, &m->stop_for_ns, e);
 	if (!strcmp(o->key, "lat")) {
 		rc = store_opt_ns(o, &n, e);
 		if (!rc)
@@ -254,7 +275,7 @@ static int set_option(struct model_class *m, const struct store_opt *o, struct e
 		return rc;
 	}
 	return err_set(e, -EINVAL,
-		"model: unknown option '%s'; there are lat, get, put, bw, parallel", o->key);
+		"model: unknown option '%s'; there are lat, get, put, bw, parallel, stop_at, stop_for", o->key);
 }
 
 int model_parse(const char *spec, struct model_class *m, struct err *e)

@@ -133,6 +133,7 @@ struct model_class {
 	uint64_t get_ns, put_ns, delete_ns, list_ns;
 	uint64_t bytes_per_s;		/* of the link, shared; 0 = infinite */
 	uint32_t parallel;		/* requests served at once; 0 = any number */
+	uint64_t stop_at_ns, stop_for_ns;	/* serves nothing in between, from the opening on; 0: never stops */
 };
 const struct model_class *store_model_find(const char *name);
 int store_model_new(struct store *inner, const struct model_class *m, struct store **out) MUST_CHECK;

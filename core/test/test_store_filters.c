@@ -196,6 +196,40 @@ TEST(model_hdd_does_one_thing_after_the_other)
 	tear_down(&f);
 }
 
+TEST(model_stops_and_goes_on)
+{
+	struct fix f;
+
+	model(&f, (struct model_class){.get_ns = 10 * MS,
+			  .put_ns = 30 * MS,
+			  .bytes_per_s = 100000000,
+			  .stop_at_ns = 15 * MS,
+			  .stop_for_ns = 1000 * MS});
+	submit(&f, 0, STORE_GET, "a/mb", 400000);  /* on the link from 10 to 14 */
+	submit(&f, 1, STORE_GET, "a/mb", 1000000); /* from 14: 1 of 10 ms before the stop */
+	submit(&f, 2, STORE_PUT, "a/x", 1000000);  /* half its latency before the stop */
+	run(&f);
+	took(&f, 0, 14 * MS);
+	took(&f, 1, 1024 * MS);
+	took(&f, 2, 1040 * MS);
+	tear_down(&f);
+}
+
+TEST(model_that_has_stopped_begins_nothing)
+{
+	struct fix f;
+
+	model(&f, (struct model_class){.get_ns = 10 * MS, .stop_for_ns = 1000 * MS});
+	submit(&f, 0, STORE_GET, "a/mb", 1);
+	run(&f);
+	took(&f, 0, 1010 * MS);
+	begin(&f);
+	submit(&f, 0, STORE_GET, "a/mb", 1); /* afterwards it is as before */
+	run(&f);
+	took(&f, 0, 10 * MS);
+	tear_down(&f);
+}
+
 TEST(model_without_limits_takes_no_time)
 {
 	struct fix f;
