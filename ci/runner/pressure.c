@@ -137,8 +137,10 @@ static int turn(struct bench *b, const struct scenario *s, unsigned round, struc
 	size_t n;
 	int rc;
 
-	snprintf(extra, sizeof(extra), "rate=%um\nwrite_hist_log=pressure\nlog_hist_msec=%u",
-		WRITE_MIB_S, WINDOW_MS);
+	/* fio fills its log only where it is to tell these percentiles. */
+	snprintf(extra, sizeof(extra),
+		"rate=%um\nclat_percentiles=1\nwrite_hist_log=pressure\nlog_hist_msec=%u", WRITE_MIB_S,
+		WINDOW_MS);
 	rc = fio_run(b, &r, &f, e);
 	if (!rc)
 		rc = read_log(b, &w, &n, e);

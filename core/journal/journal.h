@@ -184,6 +184,7 @@ void journal_unhold(struct journal *j, struct journal_hold *h);
 uint64_t journal_last_seq(const struct journal *j); /* last acknowledged; 0 none */
 uint64_t journal_dirty_segments(const struct journal *j);
 uint64_t journal_dirty_limit(const struct journal *j); /* in segments */
+uint64_t journal_dirty_room(const struct journal *j);  /* bytes of the log up to that limit */
 bool journal_busy(const struct journal *j);	       /* anything queued or in flight */
 void journal_get_stats(const struct journal *j, struct journal_stats *st);
 size_t journal_memory_bytes(const struct journal *j);

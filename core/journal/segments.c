@@ -199,6 +199,17 @@ uint64_t journal_dirty_limit(const struct journal *j)
 	return n < 2 ? 2 : n;
 }
 
+uint64_t journal_dirty_room(const struct journal *j)
+{
+	uint64_t dirty = journal_dirty_segments(j), limit = journal_dirty_limit(j), blocks = 0;
+
+	if (dirty < limit)
+		blocks = (limit - dirty) * pool_segment_blocks(j->pool);
+	if (j->have_current)
+		blocks += pool_segment_blocks(j->pool) - j->next_block;
+	return blocks * 4096;
+}
+
 static bool oldest_may_go(const struct journal *j)
 {
 	const struct log_segment *ls;

@@ -395,3 +395,40 @@ TEST(a_store_directory_that_is_read_only)
 	close(fd);
 	ie_free(e);
 }
+
+/* One 4 KiB write after the other, every 500 us (8 MiB/s) at the soonest, for so long.  The longest
+ * that one took. */
+static uint64_t write_steadily(struct image_env *e, uint64_t for_ns)
+{
+	uint64_t begin = now_ns(), due = begin, longest = 0;
+
+	for (uint64_t lba = 0; now_ns() - begin < for_ns; lba = (lba + 8) % (e->size_bytes / 512)) {
+		uint64_t from = now_ns();
+
+		if (from < due) {
+			lsvd_poll(e->ctx, (int64_t)(due - from));
+			from = now_ns();
+		}
+		model_write(e, lba, 8);
+		if (now_ns() - from > longest)
+			longest = now_ns() - from;
+		due = from + 500000;
+	}
+	return longest;
+}
+
+/* The log has room for 6 MiB, which is less than comes while the store stops. */
+TEST(a_store_that_stops_for_seconds_slows_writers_and_stops_none)
+{
+	struct image_env *e = ie_new("stops");
+	char url[300];
+
+	snprintf(url, sizeof(url), "model:custom,stop_at=300ms,stop_for=2s:%s", e->store);
+	ie_store(e, url);
+	ie_open(e, LSVD_DRIVE_INLINE);
+	assert_in_range(write_steadily(e, 2500000000), 0, 600000000);
+	model_check_all(e);
+	IE_OK(e, lsvd_image_drain(e->img));
+	assert_true(ie_stats(e).stalled_ns > 0);
+	ie_free(e);
+}

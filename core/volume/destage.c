@@ -9,10 +9,7 @@
  * behind it.  Frames of the log are held from then until the object is durable: the data is never
  * copied.
  *
- * Pacing: the store may share a disk with the journal, so the PUT goes out in pieces, few at a
- * time; the fuller the journal's share, the harder it presses, and from 3/4 on writers are admitted
- * at the rate at which objects become durable, so that latency rises smoothly and never falls off a
- * cliff.
+ * How fast is pace.c's business.
  */
 #include "volume/volume_impl.h"
 
@@ -24,10 +21,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { LACK_HIGH = 45, LACK_HIGHER = 55, BATCH_EXTENTS_MAX = 1 << 16, CALM_PERCENT = 15, LULL_NS = 50000000, REST_MAX_NS = 50000000, PACE_NS = 20000000, RATE_NS = 200000000 };
-
-static const uint64_t trim_after_ns =
-	2000000000u; /* idle so long: memory of the log is given back */
+enum { BATCH_EXTENTS_MAX = 1 << 16, REST_MAX_NS = 50000000 };
 
 /* ---- batches ---- */
 
@@ -144,81 +138,7 @@ void destage_record(struct volume *v, uint64_t seq, const struct journal_extent 
 	destage_kick(v);
 }
 
-/* ---- when to seal early, how hard to press ---- */
-
-static uint32_t fullness_percent(const struct volume *v)
-{
-	uint64_t limit = journal_dirty_limit(v->journal);
-
-	return (uint32_t)(journal_dirty_segments(v->journal) * 100 / limit);
-}
-
-/* Is there no hurry?  The journal has much room, what waits is not old, and somebody writes: to the
- * disk, and with the processors, that the store may be made of, too. */
-static bool calm(const struct volume *v)
-{
-	uint64_t now = loop_now(v->loop);
-
-	return fullness_percent(v) < CALM_PERCENT && v->drain_seq <= v->covers_put && !v->pressed &&
-	       now < v->last_write_ns + LULL_NS && v->sealed &&
-	       (!v->cfg.destage_age_ms ||
-		       now < v->sealed->opened_ns + (uint64_t)v->cfg.destage_age_ms * 1000000);
-}
-
-static void pace(struct volume *v)
-{
-	uint32_t full = fullness_percent(v);
-
-	v->pace.rests = calm(v);
-	v->pace.pieces_in_flight = full < 30 ? 1 : full < 60 ? 2 : full < 80 ? 3 : 4;
-	/* Garbage collection shares the pace, and must not fall behind for ever. */
-	v->pace.pieces_in_flight += v->gc_lack >= LACK_HIGHER ? 2 : v->gc_lack >= LACK_HIGH ? 1 : 0;
-	if (full < 75 || !v->drain_rate) {
-		journal_set_rate(v->journal, 0);
-		return;
-	}
-	/* 130 % of what drains at 75 % full, 90 % at 100 %: it settles in between. */
-	journal_set_rate(v->journal, v->drain_rate * (430 - 4 * (full > 100 ? 85 : full)) / 100);
-}
-
-static void measure_drain(struct volume *v, uint64_t bytes)
-{
-	uint64_t now = loop_now(v->loop), span;
-
-	v->drain_bytes += bytes;
-	span = now - v->drain_from_ns;
-	if (span < RATE_NS)
-		return;
-	/* Only a span in which there was work all the time says how fast the store is. */
-	if (span < 5 * (uint64_t)RATE_NS) {
-		uint64_t rate = (uint64_t)((double)v->drain_bytes * 1e9 / (double)span);
-
-		v->drain_rate = v->drain_rate ? (3 * v->drain_rate + rate) / 4 : rate;
-	}
-	v->drain_from_ns = now;
-	v->drain_bytes = 0;
-}
-
-static void pace_again(struct loop_timer *t)
-{
-	struct volume *v = container_of(t, struct volume, pace_timer);
-
-	if (!v->journal)
-		return;
-	pace(v);
-	if (2 * v->dirty_bytes < v->cfg.journal_ram_bytes)
-		journal_calm(v->journal);
-	if (!destage_idle(v)) {
-		v->idle = false;
-		loop_timer_set(v->loop, t, loop_now(v->loop) + PACE_NS);
-	} else if (!v->idle) {
-		v->idle = true;
-		loop_timer_set(v->loop, t, loop_now(v->loop) + trim_after_ns);
-	} else {
-		journal_trim(v->journal);
-		gc_trim(v);
-	}
-}
+/* ---- when to seal early ---- */
 
 static void aged(struct loop_timer *t)
 {
@@ -291,7 +211,7 @@ void outgoing_recycle(struct volume *v, struct outgoing *o)
  * it may have stood still.  True: not now; the end of a PUT or the timer comes back to it. */
 static bool rests(struct volume *v)
 {
-	if (!v->whole_puts || !calm(v))
+	if (!v->whole_puts || !pace_calm(v))
 		return false;
 	if (v->puts_in_flight)
 		return true;
@@ -336,7 +256,7 @@ static void put_over(struct outgoing *o)
 	o->durable = true;
 	v->stats.puts++;
 	v->stats.put_bytes += build_bytes(&o->b);
-	measure_drain(v, build_bytes(&o->b));
+	pace_put_over(v, build_bytes(&o->b));
 	apply_kick(v);
 	destage_kick(v);
 }
@@ -439,6 +359,7 @@ int outgoing_put(struct volume *v, struct outgoing *o, uint64_t covers)
 	o->next = NULL;
 	*v->out_tail = o;
 	v->out_tail = &o->next;
+	pace_put_begins(v);
 	v->puts_in_flight++;
 	submit_put(o);
 	return 0;
@@ -646,8 +567,8 @@ void destage_kick(struct volume *v)
 	if (v->open && v->open->n && v->cfg.destage_age_ms && !loop_timer_armed(&v->age_timer))
 		loop_timer_set(v->loop, &v->age_timer,
 			v->open->opened_ns + (uint64_t)v->cfg.destage_age_ms * 1000000);
-	if ((v->sealed || v->out) && !loop_timer_armed(&v->pace_timer))
-		loop_timer_set(v->loop, &v->pace_timer, loop_now(v->loop) + PACE_NS);
+	if (v->sealed || v->out)
+		pace_watch(v);
 }
 
 bool destage_idle(const struct volume *v)
@@ -702,11 +623,9 @@ int destage_init(struct volume *v)
 	v->out_tail = &v->out;
 	v->step.run = step;
 	v->age_timer.fire = aged;
-	v->pace_timer.fire = pace_again;
 	v->rest_timer.fire = rested;
 	v->whole_puts = strcmp(v->store->kind, "file") != 0;
-	v->pace = (struct store_pace){
-		.piece_bytes = (uint32_t)v->cfg.destage_piece_bytes, .pieces_in_flight = 1};
+	pace_init(v);
 	/* Files are made durable many at a time while the next ones are being written; the pace,
 	 * not this, says how much is written at once. */
 	v->puts_max = v->cfg.destage_puts		? v->cfg.destage_puts
@@ -745,7 +664,7 @@ static void free_outgoing(struct outgoing *o)
 void destage_fini(struct volume *v)
 {
 	loop_timer_cancel(v->loop, &v->age_timer);
-	loop_timer_cancel(v->loop, &v->pace_timer);
+	pace_fini(v);
 	loop_timer_cancel(v->loop, &v->rest_timer);
 	for (struct outgoing *o = v->out; o; o = o->next)
 		loop_timer_cancel(v->loop, &o->retry);

@@ -108,16 +108,21 @@ struct volume {
 	struct extmap *scratch;
 	uint32_t coalesced, holds_pending;
 	int holds_status;
-	struct store_pace pace;
 	uint32_t puts_max, puts_in_flight;
-	struct loop_timer age_timer, pace_timer, rest_timer;
+	struct loop_timer age_timer, rest_timer;
 	uint64_t rest_until_ns; /* calm: the next PUT begins then */
 	uint64_t dirty_bytes;
-	uint64_t drain_rate, drain_from_ns, drain_bytes;
 	struct volume_drain *drains;
 	uint64_t drain_seq; /* seal up to here without waiting for more */
 	bool whole_puts;    /* the store takes an object at once, and cannot be paced within it */
 	bool pressed;	    /* the journal was full when objects were on their way */
+
+	/* pace.c */
+	struct store_pace pace;
+	struct loop_timer pace_timer;
+	uint64_t drain_rate, drain_from_ns, drain_bytes; /* what becomes durable, bytes a second */
+	uint64_t owed_since_ns; /* PUTs in flight: the last one ended then, or the first began */
+	uint64_t put_gap_ns;	/* how long that usually is */
 
 	/* apply.c */
 	struct outgoing *out, **out_tail, *free_out;
@@ -135,6 +140,16 @@ struct volume {
 	uint32_t gc_lack; /* percent of live data that are missing to gc.start */
 	struct volume_stats stats;
 };
+
+/* pace.c */
+void pace_init(struct volume *v);
+void pace_fini(struct volume *v);
+/* Is there no hurry?  The journal has much room, what waits is not old, and somebody writes: to the
+ * disk, and with the processors, that the store may be made of, too. */
+bool pace_calm(const struct volume *v);
+void pace_watch(struct volume *v); /* there is something to do: look at it again and again */
+void pace_put_begins(struct volume *v); /* before it counts as in flight */
+void pace_put_over(struct volume *v, uint64_t bytes);
 
 /* destage.c */
 int destage_init(struct volume *v);
