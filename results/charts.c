@@ -141,6 +141,134 @@ struct plot *chart_fio_special(const struct results *r)
 	return p;
 }
 
+static void curve(struct plot_panel *p, const struct results *r, const char *name, const char *label,
+	enum plot_colour colour)
+{
+	const struct results_curve *c = results_find_curve(r, name);
+
+	if (c)
+		plot_curve(p, label, colour, c->x, c->y, c->n);
+}
+
+struct plot *chart_tails(const struct results *r)
+{
+	static const struct {
+		const char *cell, *title;
+	} cells[] = {{"fio.randwrite.4k.qd1", "random write, depth 1"},
+		{"fio.randwrite.4k.qd32", "random write, depth 32"},
+		{"fio.randwrite.4k.qd32.sustained", "random write, depth 32, sustained"},
+		{"fio.randwrite.4k.qd1.fsync", "random write, fsync each"},
+		{"fio.randread.4k.qd1", "random read (cached), depth 1"},
+		{"fio.randread.4k.qd32", "random read (cached), depth 32"}};
+	struct plot *p = plot_new("fio-tails",
+		"How many requests of 4 KiB took longer: percent over µs", 1200, 560, 3);
+
+	if (!p)
+		return NULL;
+	p->legend = true;
+	snprintf(p->note, sizeof(p->note),
+		"complementary distribution of latency, log scales, of the last round: at 1 the x "
+		"axis shows p99, at 0.1 p99.9; further left is better");
+	for (size_t i = 0; i < COUNT(cells); i++) {
+		struct plot_panel *panel = plot_panel(p, cells[i].title);
+		char name[RESULTS_NAME_MAX + 1];
+
+		panel->log = panel->log_x = true;
+		snprintf(name, sizeof(name), "%s.lsvd.tail", cells[i].cell);
+		curve(panel, r, name, "LSVD", PLOT_LSVD);
+		snprintf(name, sizeof(name), "%s.raw.tail", cells[i].cell);
+		curve(panel, r, name, "raw disk (io_uring)", PLOT_RAW);
+	}
+	return p;
+}
+
+/* ---- back-pressure ---- */
+
+static void pressure_panels(
+	struct plot *p, const struct results *r, const char *scenario, const char *title)
+{
+	static const struct {
+		const char *what, *label;
+		enum plot_colour colour;
+	} lines[] = {{"max_us", "slowest", PLOT_READAHEAD}, {"p99_us", "p99", PLOT_REORG},
+		{"p50_us", "p50, IOPS", PLOT_LSVD}};
+	char name[RESULTS_NAME_MAX + 1], text[96];
+	struct plot_panel *panel;
+
+	snprintf(text, sizeof(text), "%s: latency, µs, over seconds", title);
+	panel = plot_panel(p, text);
+	panel->log = true;
+	for (size_t i = 0; i < COUNT(lines); i++) {
+		snprintf(name, sizeof(name), "pressure.%s.%s", scenario, lines[i].what);
+		curve(panel, r, name, lines[i].label, lines[i].colour);
+	}
+	snprintf(text, sizeof(text), "%s: IOPS over seconds", title);
+	panel = plot_panel(p, text);
+	panel->log = true;
+	snprintf(name, sizeof(name), "pressure.%s.iops", scenario);
+	curve(panel, r, name, "IOPS", PLOT_LSVD);
+}
+
+struct plot *chart_pressure(const struct results *r)
+{
+	struct plot *p = plot_new("pressure",
+		"Writes of 4 KiB at 48 MiB/s while the store cannot follow", 1200, 600, 2);
+
+	if (!p)
+		return NULL;
+	p->legend = true;
+	snprintf(p->note, sizeof(p->note),
+		"windows of 100 ms, log scales, the last round; depth 32; a small pool, so that it fills "
+		"within seconds; after a stop the writer catches up with its rate");
+	pressure_panels(p, r, "slow", "store of 16 MiB/s");
+	pressure_panels(p, r, "stop", "store stops from 5 to 10 s");
+	return p;
+}
+
+/* ---- where bytes go ---- */
+
+struct plot *chart_bytes(const struct results *r)
+{
+	static const struct {
+		const char *what, *label;
+	} to[] = {{"journal", "journal"}, {"batch", "new objects"}, {"gc", "collected"},
+		{"checkpoint", "checkpoints"}};
+	struct plot *p = plot_new("bytes", "Bytes written for each byte of the client's", 1200, 320, 2);
+	struct plot_panel *panel;
+	struct plot_series *s;
+
+	if (!p)
+		return NULL;
+	p->legend = true;
+	snprintf(p->note, sizeof(p->note),
+		"sustained 4 KiB random writes over an image larger than its pool; gc: the steady state "
+		"of random overwrites with and without garbage collection");
+	panel = plot_panel(p, "by destination, sustained (lower is better)");
+	panel->values = true;
+	s = plot_series(panel, "depth 32", PLOT_LSVD);
+	for (size_t i = 0; i < COUNT(to); i++) {
+		group(panel, to[i].label, "");
+		point(s, i, r, 1, "fio.randwrite.4k.qd32.sustained.lsvd.%s_bytes_per_byte",
+			to[i].what);
+	}
+	s = plot_series(panel, "depth 128", PLOT_REORG);
+	for (size_t i = 0; i < COUNT(to); i++)
+		point(s, i, r, 1, "fio.randwrite.4k.qd128.sustained.lsvd.%s_bytes_per_byte",
+			to[i].what);
+	panel = plot_panel(p, "write amplification: store bytes : client bytes");
+	panel->values = true;
+	s = plot_series(panel, "LSVD", PLOT_LSVD);
+	group(panel, "depth 32", "sustained");
+	group(panel, "depth 128", "sustained");
+	group(panel, "on", "gc");
+	group(panel, "off", "gc");
+	point(s, 0, r, 1, "fio.randwrite.4k.qd32.sustained.lsvd.write_amplification");
+	point(s, 1, r, 1, "fio.randwrite.4k.qd128.sustained.lsvd.write_amplification");
+	point(s, 2, r, 1, "gc.foreground.on.write_amplification");
+	point(s, 3, r, 1, "gc.foreground.off.write_amplification");
+	return p;
+}
+
 /* ---- memory pool ---- */
 
 static struct plot_panel *mem_panel(

@@ -22,6 +22,15 @@ struct plot *chart_fio(const struct results *r, const char *rw);
 /* The writes that hold the design's promises: sustained and with fsync, as ratios to raw. */
 struct plot *chart_fio_special(const struct results *r);
 
+/* The share of slow requests, LSVD beside raw; from curves. */
+struct plot *chart_tails(const struct results *r);
+
+/* Latency and IOPS over time while the store is slow, and while it stops; from curves. */
+struct plot *chart_pressure(const struct results *r);
+
+/* What is written for each byte of the client's, and where. */
+struct plot *chart_bytes(const struct results *r);
+
 /* Memory pool and store: IOPS, CPU, system calls, allocations. */
 struct plot *chart_mem(const struct results *r);
 

@@ -563,6 +563,9 @@ static void bench(const struct page *p, FILE *f)
 		"File pool and file store on one disk, run in turns with fio's io_uring engine on "
 		"a preallocated "
 		"file of the same disk.");
+	section(f, p, PAGE_PRESSURE, "When the store cannot follow",
+		"A writer at a steady rate, three times as fast as its store; and one whose store "
+		"stops for five seconds. Writes become slow, not stuck.");
 	cluster(f, p->run);
 	section(f, p, PAGE_MEM, "The library alone",
 		"Memory pool and memory store: what the code costs when no disk is in the way.");

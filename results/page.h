@@ -10,8 +10,8 @@
 
 #include <stdio.h>
 
-enum page_section { PAGE_FIO, PAGE_MEM, PAGE_BOOT, PAGE_HISTORY };
-enum { PAGE_PLOTS_MAX = 16 };
+enum page_section { PAGE_FIO, PAGE_PRESSURE, PAGE_MEM, PAGE_BOOT, PAGE_HISTORY };
+enum { PAGE_PLOTS_MAX = 24 };
 
 struct page {
 	struct results *run;   /* what the page is about */

@@ -102,6 +102,18 @@ struct plot_series *plot_series(struct plot_panel *p, const char *name, enum plo
 	return s;
 }
 
+void plot_curve(struct plot_panel *p, const char *name, enum plot_colour colour, const double *x,
+	const double *y, size_t n)
+{
+	struct plot_curve *c = &p->curves[p->ncurves++];
+
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	c->colour = colour;
+	c->x = x;
+	c->y = y;
+	c->n = n;
+}
+
 void plot_guide(struct plot_panel *p, double y, const char *label)
 {
 	struct plot_guide *g = &p->guides[p->nguides++];
@@ -116,7 +128,7 @@ static bool panel_has_points(const struct plot_panel *p)
 		for (size_t g = 0; g < p->ngroups; g++)
 			if (p->series[s].points[g].there)
 				return true;
-	return false;
+	return p->ncurves > 0;
 }
 
 bool plot_has_points(const struct plot *p)
@@ -168,6 +180,9 @@ static struct axis axis_of(const struct plot_panel *p)
 			widen(pt->low, &least, &most);
 			widen(pt->high, &least, &most);
 		}
+	for (size_t i = 0; i < p->ncurves; i++)
+		for (size_t k = 0; k < p->curves[i].n; k++)
+			widen(p->curves[i].y[k], &least, &most);
 	for (size_t i = 0; i < p->nguides; i++)
 		widen(p->guides[i].y, &least, &most);
 	if (!(most > 0))
@@ -210,11 +225,11 @@ static void put_log_ticks(FILE *f, const struct axis *a, bool *any)
 		}
 }
 
-static void put_ticks(FILE *f, const struct axis *a)
+static void put_ticks(FILE *f, const struct axis *a, char of)
 {
 	bool any = false;
 
-	fputs("set ytics (", f);
+	fprintf(f, "set %ctics (", of);
 	if (a->log) {
 		put_log_ticks(f, a, &any);
 	} else {
@@ -273,19 +288,22 @@ static size_t text_len(const char *s)
 static void put_legend(FILE *f, const struct plot *p, const struct theme *t)
 {
 	const struct plot_panel *panel = &p->panels[0];
+	size_t n = panel->nseries ? panel->nseries : panel->ncurves;
 	double x = 14, y = TOP + 6;
 
-	for (size_t i = 0; p->legend && i < panel->nseries; i++) {
-		const struct plot_series *s = &panel->series[i];
+	for (size_t i = 0; p->legend && i < n; i++) {
+		const char *name = panel->nseries ? panel->series[i].name : panel->curves[i].name;
+		enum plot_colour colour =
+			panel->nseries ? panel->series[i].colour : panel->curves[i].colour;
 
 		fprintf(f,
 			"set object rectangle from screen %.5f, screen %.5f to screen %.5f, screen "
 			"%.5f "
 			"fs solid noborder fc rgb '%s' front\n",
 			x / p->width, 1 - (y + 6) / p->height, (x + 14) / p->width,
-			1 - (y - 6) / p->height, colours[s->colour][t->dark]);
-		put_label(f, p, x + 20, y, s->name, "left textcolor rgb FG font ',10' front");
-		x += 44 + 6.6 * (double)text_len(s->name);
+			1 - (y - 6) / p->height, colours[colour][t->dark]);
+		put_label(f, p, x + 20, y, name, "left textcolor rgb FG font ',10' front");
+		x += 44 + 6.6 * (double)text_len(name);
 	}
 }
 
@@ -340,6 +358,19 @@ static void put_data(FILE *f, const struct plot_panel *p, size_t n)
 	}
 }
 
+static void put_curve_data(FILE *f, const struct plot_panel *p, size_t n)
+{
+	struct axis a = axis_of(p);
+
+	for (size_t i = 0; i < p->ncurves; i++) {
+		fprintf(f, "$c%zu_%zu << EOD\n", n, i);
+		for (size_t k = 0; k < p->curves[i].n; k++)
+			fprintf(f, "%.9g %.9g\n", p->curves[i].x[k],
+				at_least(p->curves[i].y[k], a.lo));
+		fputs("EOD\n", f);
+	}
+}
+
 static bool series_has(const struct plot_panel *p, const struct plot_series *s, bool spread)
 {
 	for (size_t g = 0; g < p->ngroups; g++)
@@ -390,6 +421,21 @@ static void put_x_axis(FILE *f, const struct plot_panel *p)
 	}
 	fprintf(f, ") scale 0 nomirror noenhanced textcolor rgb SOFT font ',%d'\n",
 		p->lines && p->ngroups > 5 ? 7 : 9);
+}
+
+static void put_curve_axis(FILE *f, const struct plot_panel *p)
+{
+	double least = INFINITY, most = 0;
+	struct axis a;
+
+	for (size_t i = 0; i < p->ncurves; i++)
+		for (size_t k = 0; k < p->curves[i].n; k++)
+			widen(p->curves[i].x[k], &least, &most);
+	a = (struct axis){.lo = p->log_x ? least / 1.15 : 0,
+		.hi = p->log_x ? most * 1.15 : most,
+		.log = p->log_x};
+	fprintf(f, "%s logscale x\nset xrange [%.9g:%.9g]\n", a.log ? "set" : "unset", a.lo, a.hi);
+	put_ticks(f, &a, 'x');
 }
 
 static void put_guides(FILE *f, const struct plot_panel *p)
@@ -448,6 +494,14 @@ static void put_values(FILE *f, const struct plot_panel *p, const struct axis *a
 		}
 }
 
+static void put_curve_clause(FILE *f, const struct plot_panel *p, size_t n, const struct theme *t)
+{
+	for (size_t i = 0; i < p->ncurves; i++)
+		fprintf(f, "%s$c%zu_%zu using 1:2 with lines lw 1.5 lc rgb '%s' notitle",
+			i ? ", \\\n  " : "plot ", n, i, colours[p->curves[i].colour][t->dark]);
+	fputc('\n', f);
+}
+
 static void put_plot_clause(FILE *f, const struct plot_panel *p, size_t n, const struct axis *a,
 	const struct theme *t, double cap)
 {
@@ -503,15 +557,21 @@ static void put_panel(FILE *f, const struct plot *p, size_t i, const struct them
 	fprintf(f, "set tmargin at screen %.5f\nset bmargin at screen %.5f\n",
 		1 - b.top / p->height, 1 - b.bottom / p->height);
 	put_title(f, p, b.left - 40, b.top - 14, panel->title, 10);
-	put_x_axis(f, panel);
+	if (panel->ncurves)
+		put_curve_axis(f, panel);
+	else
+		put_x_axis(f, panel);
 	put_over_labels(f, p, panel, &b);
 	fprintf(f, "%s logscale y\nset yrange [%.9g:%.9g]\n", a.log ? "set" : "unset", a.lo, a.hi);
-	put_ticks(f, &a);
+	put_ticks(f, &a, 'y');
 	put_guides(f, panel);
 	put_marks(f, panel);
 	put_values(f, panel, &a);
-	put_plot_clause(f, panel, i, &a, t, 2.5 / p->width);
-	fputs("unset label; unset object; unset arrow\n", f);
+	if (panel->ncurves)
+		put_curve_clause(f, panel, i, t);
+	else
+		put_plot_clause(f, panel, i, &a, t, 2.5 / p->width);
+	fputs("unset label; unset object; unset arrow; unset logscale x\n", f);
 }
 
 /* ---- the script ---- */
@@ -538,6 +598,8 @@ void plot_script(const struct plot *p, FILE *f)
 	fprintf(f, "# %s: run with `gnuplot %s.gp`\nset encoding utf8\n", p->title, p->name);
 	for (size_t i = 0; i < p->npanels; i++)
 		put_data(f, &p->panels[i], i);
+	for (size_t i = 0; i < p->npanels; i++)
+		put_curve_data(f, &p->panels[i], i);
 	for (size_t i = 0; i < sizeof(themes) / sizeof(themes[0]); i++)
 		put_picture(f, p, &themes[i]);
 }

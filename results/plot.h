@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * plot.h - a picture of panels with grouped bars or lines, drawn by gnuplot.
+ * plot.h - a picture of panels with grouped bars, lines over groups, or curves, drawn by gnuplot.
  *
  * plot_draw() writes DIR/NAME.gp (a gnuplot script with its data inline: edit and run it for a
  * paper) and lets gnuplot make NAME.svg, NAME-dark.svg and NAME.png of it.
@@ -40,6 +40,14 @@ struct plot_series {
 	struct plot_point points[PLOT_GROUPS_MAX];
 };
 
+/* Over an axis of numbers; the points belong to the caller, until the plot was drawn. */
+struct plot_curve {
+	char name[40];
+	enum plot_colour colour;
+	const double *x, *y;
+	size_t n;
+};
+
 struct plot_guide {
 	double y;	/* a dashed line across the panel */
 	char label[12]; /* right of it */
@@ -49,12 +57,14 @@ struct plot_panel {
 	char title[96]; /* quantity and unit */
 	bool lines;	/* points over an ordered x axis instead of bars */
 	bool log;
+	bool log_x;  /* of curves */
 	bool values; /* print the value over each bar */
 	bool marks[PLOT_GROUPS_MAX]; /* a vertical line before this group: the level changed */
-	size_t ngroups, nseries, nguides;
+	size_t ngroups, nseries, ncurves, nguides;
 	char groups[PLOT_GROUPS_MAX][16]; /* x labels, first row */
 	char over[PLOT_GROUPS_MAX][16];	  /* second row: once per run of equal texts; "" for none */
 	struct plot_series series[PLOT_SERIES_MAX];
+	struct plot_curve curves[PLOT_SERIES_MAX]; /* then there are neither groups nor series */
 	struct plot_guide guides[PLOT_GUIDES_MAX];
 };
 
@@ -75,6 +85,10 @@ struct plot_panel *plot_panel(struct plot *p, const char *title);
 
 /* The next series of a panel. */
 struct plot_series *plot_series(struct plot_panel *p, const char *name, enum plot_colour colour);
+
+/* The next curve of a panel. */
+void plot_curve(struct plot_panel *p, const char *name, enum plot_colour colour, const double *x,
+	const double *y, size_t n);
 
 void plot_guide(struct plot_panel *p, double y, const char *label);
 

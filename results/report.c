@@ -39,7 +39,13 @@ static int draw_all(struct page *page, const char *dir, struct err *e)
 	for (size_t i = 0; !rc && chart_fio_rws[i]; i++)
 		rc = draw(page, PAGE_FIO, chart_fio(page->run, chart_fio_rws[i]), dir, e);
 	if (!rc)
+		rc = draw(page, PAGE_FIO, chart_tails(page->run), dir, e);
+	if (!rc)
+		rc = draw(page, PAGE_FIO, chart_bytes(page->run), dir, e);
+	if (!rc)
 		rc = draw(page, PAGE_FIO, chart_legs(page->run), dir, e);
+	if (!rc)
+		rc = draw(page, PAGE_PRESSURE, chart_pressure(page->run), dir, e);
 	if (!rc)
 		rc = draw(page, PAGE_MEM, chart_mem(page->run), dir, e);
 	if (!rc)

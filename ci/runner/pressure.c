@@ -49,13 +49,13 @@ static void put_curve(struct bench *b, const struct scenario *s, const char *wha
 	sample_curve(b, name, "s", unit, x, y, n, params);
 }
 
-static void put_figure(struct bench *b, const struct scenario *s, const char *what, const char *unit,
-	enum results_direction d, double v, json_t *params)
+static void put_figure(
+	struct bench *b, const struct scenario *s, const char *what, double v, json_t *params)
 {
 	char name[RESULTS_NAME_MAX];
 
 	snprintf(name, sizeof(name), "pressure.%s.%s", s->name, what);
-	sample_as(b, name, unit, d, v, params);
+	sample(b, name, v, params);
 }
 
 /* MiB/s of the second half of the run, by which the pool is full. */
@@ -95,9 +95,9 @@ static int record(struct bench *b, const struct scenario *s, const struct fio_ru
 	put_curve(b, s, "p50_us", "us", x, v + 2 * n, n, json_incref(params));
 	put_curve(b, s, "p99_us", "us", x, v + 3 * n, n, json_incref(params));
 	put_curve(b, s, "max_us", "us", x, v + 4 * n, n, json_incref(params));
-	put_figure(b, s, "max_ms", "ms", RESULTS_LOWER, worst / 1e3, json_incref(params));
+	put_figure(b, s, "max_ms", worst / 1e3, json_incref(params));
 	if (s->store_mib_s)
-		put_figure(b, s, "late_ratio_store", "ratio", RESULTS_HIGHER,
+		put_figure(b, s, "late_ratio_store",
 			late_mib_s(w, n) / s->store_mib_s, json_incref(params));
 	json_decref(params);
 	free(v);
@@ -148,8 +148,8 @@ static int turn(struct bench *b, const struct scenario *s, unsigned round, struc
 		return rc;
 	rc = record(b, s, &r, w, n);
 	free(w);
-	put_figure(b, s, "p99_us", "us", RESULTS_LOWER, f.p99_us, params_of(s, &r));
-	put_figure(b, s, "p999_us", "us", RESULTS_LOWER, f.p999_us, params_of(s, &r));
+	put_figure(b, s, "p99_us", f.p99_us, params_of(s, &r));
+	put_figure(b, s, "p999_us", f.p999_us, params_of(s, &r));
 	return rc;
 }
 
