@@ -69,31 +69,49 @@ static void set_entry(struct extmap *m, uint64_t rank, const struct extent *e)
 	leaf->leaf.place[rank % LEAF_CAP] = e->place;
 }
 
-/* Join what continues, move up what is behind, and count. */
+/* Make `e` one with the entry at `rank`, if it continues that. */
+static bool join_to(struct extmap *m, uint64_t rank, const struct extent *e)
+{
+	const union extmap_node *leaf = node_get(m, (uint32_t)(rank / LEAF_CAP));
+	struct extent last = entry_get(leaf, rank % LEAF_CAP);
+
+	if (!continues(&last, e))
+		return false;
+	last.len += e->len;
+	set_entry(m, rank, &last);
+	return true;
+}
+
+/* Join what continues, move up what is behind, and count.  Places are looked at only of extents
+ * that touch. */
 static void join(struct extmap *m, uint64_t extents)
 {
 	const union extmap_node *leaf = NULL;
-	struct extent last = {.len = 0};
+	uint64_t count = 0, sectors = 0, end = 0;
 
 	for (uint64_t rank = 0; rank < extents; rank++) {
+		uint32_t i = rank % LEAF_CAP;
 		struct extent e;
+		uint64_t key;
 
-		if (rank % LEAF_CAP == 0)
+		if (i == 0)
 			leaf = node_get(m, (uint32_t)(rank / LEAF_CAP));
-		e = entry_get(leaf, rank % LEAF_CAP);
-		assert(e.len && e.lba >= last.lba + last.len);
-		m->sectors += e.len;
-		if (m->count && continues(&last, &e)) {
-			last.len += e.len;
-			set_entry(m, m->count - 1, &last);
-			continue;
+		key = leaf->key[i];
+		assert((key & LEN_MASK) && key_lba(key) >= end);
+		sectors += key & LEN_MASK;
+		if (count != rank || (count && key_lba(key) == end)) {
+			e = entry_get(leaf, i);
+			if (count && join_to(m, count - 1, &e))
+				count--;
+			else if (count != rank)
+				set_entry(m, count, &e);
 		}
-		if (m->count != rank)
-			set_entry(m, m->count, &e);
-		last = e;
-		m->count++;
+		end = key_end(key);
+		count++;
 	}
-	assert(last.lba + last.len <= EXTMAP_LBA_MAX);
+	assert(end <= EXTMAP_LBA_MAX);
+	m->count = count;
+	m->sectors = sectors;
 }
 
 /* Nodes side by side that are all full but the last. */
