@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* helper.c - a queue, a mutex, a thread; see helper.h.  Work that is short does not start the
- * thread: only a second job that waits does. */
+/*
+ * helper.c - a queue, a mutex, a thread; see helper.h.
+ *
+ * Only a second job that waits starts the thread: short work is over before one would be there.
+ */
 #include "sys/helper.h"
 
 #include "sys/container.h"

@@ -4,10 +4,10 @@
  * them.
  *
  * The newest checkpoint says where reading begins; from there on each is applied in turn (directory
- * and object table), then the map is read from wherever the directory says (load_map.c).  A clone's first
- * checkpoints are its base's, under the base's name.  Objects after the
- * checkpoint are found by name, in order, until the first that is missing (I6); their extents are
- * applied as if they had just been put.  Everything read is verified (I10).  Blocking.
+ * and object table), then the map is read from wherever the directory says (load_map.c).  A clone's
+ * first checkpoints are its base's, under the base's name.  Objects after the checkpoint are found
+ * by name, in order, until the first that is missing (I6); their extents are applied as if they had
+ * just been put.  Everything read is verified (I10).  Blocking.
  */
 #include "volume/checkpoint_impl.h"
 

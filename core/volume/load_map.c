@@ -91,7 +91,8 @@ static int count_piece(void *arg, uint64_t range, uint32_t piece, struct range_d
 	if (!live)
 		return l->rc;
 	live->live_bytes += len;
-	/* No two pieces share bytes; so memory is taken for no more than there may be. */
+	/* No two pieces share bytes, for none of their extents could be in both.  So the map gets
+	 * no more memory than the payloads have extents. */
 	if (d->offset_bytes > live->x.payload_bytes ||
 		len > live->x.payload_bytes - d->offset_bytes ||
 		live->live_bytes > live->x.payload_bytes)
