@@ -278,16 +278,6 @@ void checkpoint_put_extent(void *at, const struct checkpoint_extent *x)
 	put_u32(&w, x->off);
 }
 
-void checkpoint_get_extent(const void *at, struct checkpoint_extent *x)
-{
-	struct reader r = reader_of(at, CHECKPOINT_EXTENT_BYTES);
-
-	x->lba = get_u64(&r);
-	x->seq = get_u64(&r);
-	x->len = get_u32(&r);
-	x->off = get_u32(&r);
-}
-
 /* ---- checking ---- */
 
 static bool live_sized(const struct checkpoint_live *x)

@@ -126,6 +126,14 @@ void checkpoint_get_kept(
 
 /* One extent of a payload. */
 void checkpoint_put_extent(void *at, const struct checkpoint_extent *x);
-void checkpoint_get_extent(const void *at, struct checkpoint_extent *x);
+static inline void checkpoint_get_extent(const void *at, struct checkpoint_extent *x)
+{
+	struct reader r = reader_of(at, CHECKPOINT_EXTENT_BYTES);
+
+	x->lba = get_u64(&r);
+	x->seq = get_u64(&r);
+	x->len = get_u32(&r);
+	x->off = get_u32(&r);
+}
 
 #endif

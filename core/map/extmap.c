@@ -73,14 +73,6 @@ static int check_range(uint64_t lba, uint64_t len)
 	return len == 0 || lba >= EXTMAP_LBA_MAX || len > EXTMAP_LBA_MAX - lba ? -EINVAL : 0;
 }
 
-static struct extent entry_get(const union extmap_node *leaf, uint32_t i)
-{
-	uint64_t key = leaf->leaf.key[i];
-
-	return (struct extent){
-		.lba = key_lba(key), .len = key & LEN_MASK, .place = leaf->leaf.place[i]};
-}
-
 static struct extent cut(struct extent e, uint64_t lba, uint64_t end)
 {
 	uint64_t stop = e.lba + e.len < end ? e.lba + e.len : end;
@@ -91,16 +83,6 @@ static struct extent cut(struct extent e, uint64_t lba, uint64_t end)
 	}
 	e.len = stop - e.lba;
 	return e;
-}
-
-/* Can `b`, which begins where `a` ends, be one extent with it? */
-static inline bool continues(const struct extent *a, const struct extent *b)
-{
-	if (a->lba + a->len != b->lba || a->len + b->len > EXTMAP_LEN_MAX)
-		return false;
-	if (a->place == EXTMAP_ZERO || b->place == EXTMAP_ZERO)
-		return a->place == b->place;
-	return a->place + a->len == b->place;
 }
 
 /* The entries of the leaf that [lba, end) touches: [a, b), empty and at the right place when none.

@@ -70,6 +70,21 @@ uint64_t extmap_sectors(const struct extmap *m);	/* mapped sectors, EXTMAP_ZERO 
 size_t extmap_memory(const struct extmap *m);		/* bytes */
 void extmap_clear(struct extmap *m);
 
+/* Building a whole map at once, by several threads if need be: of each extent it is known how many come
+ * before it (its rank), so it goes straight to where it will be.
+ *
+ * begin: empties m and makes room for `extents`; -ENOMEM, then m is empty.  put: n extents in LBA order,
+ * of at most EXTMAP_LEN_MAX sectors each, from `rank` on; calls may come in any order, and at once from
+ * threads that put different ranks.  end: every rank was put, all are in LBA order and none overlap; joins
+ * neighbours that are one.  Between begin and end m may only be cleared or freed. */
+struct extmap_build {
+	struct extmap *m;
+	uint64_t extents;
+};
+int extmap_build_begin(struct extmap_build *b, struct extmap *m, uint64_t extents) MUST_CHECK;
+void extmap_build_put(struct extmap_build *b, uint64_t rank, const struct extent *e, uint32_t n);
+void extmap_build_end(struct extmap_build *b);
+
 /* Checks every structural rule (order, fill, counts); 0 or -EUCLEAN with what is wrong.  For tests. */
 int extmap_check(const struct extmap *m, struct err *e);
 

@@ -276,13 +276,6 @@ static void close_children(struct path_step *s, uint32_t i, uint32_t n)
 	s->n -= n;
 }
 
-static void set_child(
-	union extmap_node *up, uint32_t i, uint32_t id, const union extmap_node *child, uint32_t n)
-{
-	up->inner.child[i] = id;
-	up->inner.key[i] = key_make(key_lba(child->key[0]), n);
-}
-
 /* A new root above the old one. */
 static void grow_root(struct extmap *m)
 {

@@ -95,6 +95,32 @@ static inline uint64_t key_make(uint64_t lba, uint64_t low)
 	return lba << 24 | low;
 }
 
+static inline struct extent entry_get(const union extmap_node *leaf, uint32_t i)
+{
+	uint64_t key = leaf->leaf.key[i];
+
+	return (struct extent){
+		.lba = key_lba(key), .len = key & LEN_MASK, .place = leaf->leaf.place[i]};
+}
+
+/* Can `b`, which begins where `a` ends, be one extent with it? */
+static inline bool continues(const struct extent *a, const struct extent *b)
+{
+	if (a->lba + a->len != b->lba || a->len + b->len > EXTMAP_LEN_MAX)
+		return false;
+	if (a->place == EXTMAP_ZERO || b->place == EXTMAP_ZERO)
+		return a->place == b->place;
+	return a->place + a->len == b->place;
+}
+
+/* The child of an inner node at i: node `id`, which has n entries. */
+static inline void set_child(
+	union extmap_node *up, uint32_t i, uint32_t id, const union extmap_node *child, uint32_t n)
+{
+	up->inner.child[i] = id;
+	up->inner.key[i] = key_make(key_lba(child->key[0]), n);
+}
+
 static inline struct path_step *path_leaf(struct path *p)
 {
 	return &p->at[p->depth];

@@ -308,6 +308,11 @@ uint64_t objmap_count(const struct objmap *om)
 	return om->all.objects;
 }
 
+uint32_t objmap_slots(const struct objmap *om)
+{
+	return om->nslots;
+}
+
 struct objmap_sum objmap_sum(const struct objmap *om, enum object_flags flag)
 {
 	for (unsigned i = 0; i < FLAGS_N; i++)

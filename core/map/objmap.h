@@ -103,6 +103,7 @@ uint32_t objmap_next(const struct objmap *om, uint32_t slot);
 uint32_t *objmap_sorted(const struct objmap *om);
 
 uint64_t objmap_count(const struct objmap *om); /* objects */
+uint32_t objmap_slots(const struct objmap *om); /* every slot in use is less */
 
 /* The sums over all objects (flag 0) or over those with one flag. */
 struct objmap_sum objmap_sum(const struct objmap *om, enum object_flags flag);

@@ -11,6 +11,7 @@
 #include "volume/checkpoint_impl.h"
 
 #include "sys/loop_sim.h"
+#include "sys/loop_uring.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -64,22 +65,31 @@ static void maps_free(struct volume *v)
 	free(v);
 }
 
-static void env_init(struct env *e, uint64_t (*where)(struct env *, uint64_t))
+static void env_init_on(struct env *e, struct loop *l, uint64_t (*where)(struct env *, uint64_t))
 {
 	static const struct config cfg = {.cache_chunk_bytes = 65536};
 	const char *n = getenv("CKPT_EXTENTS");
 	struct err err = {""};
 
 	*e = (struct env){.rand = test_seed() | 1,
+		.l = l,
 		.where = where,
 		.extents = n ? strtoull(n, NULL, 10) : 400000};
 	assert_int_equal(mem_objects_new(&e->o), 0);
-	assert_int_equal(loop_sim_new(1, &e->l, &err), 0);
 	assert_int_equal(store_mem_on(e->l, e->o, &e->s), 0);
 	assert_int_equal(cache_open(e->l, NULL, &cfg, &e->cache, &err), 0);
 	e->extents = (e->extents + PER_OBJECT - 1) / PER_OBJECT * PER_OBJECT;
 	e->size_sectors = (1ull << 37) / 10000000 * e->extents; /* 64 TiB for 10 million */
 	e->v = maps_new(e);
+}
+
+static void env_init(struct env *e, uint64_t (*where)(struct env *, uint64_t))
+{
+	struct err err = {""};
+	struct loop *l;
+
+	assert_int_equal(loop_sim_new(1, &l, &err), 0);
+	env_init_on(e, l, where);
 }
 
 static void env_fini(struct env *e)
@@ -330,5 +340,159 @@ TEST(small_checkpoints_do_not_pile_up)
 	assert_true(stored_checkpoints(&e, &bytes) < 200);
 	assert_true(sum / 1000 < 32768);
 	read_back(&e);
+	env_fini(&e);
+}
+
+/* ---- reading ---- */
+
+static void env_init_real(struct env *e)
+{
+	struct err err = {""};
+	struct loop *l;
+
+	assert_int_equal(loop_uring_new(64, &l, &err), 0);
+	env_init_on(e, l, spread);
+}
+
+/* Many chunks, of several payloads that have each a part of every region, read by two threads. */
+TEST(a_large_map_is_read_by_two)
+{
+	struct env e;
+
+	env_init_real(&e);
+	for (int i = 0; i < 3; i++) {
+		write_some(&e, e.extents / 2);
+		checkpoint(&e);
+	}
+	read_back(&e);
+	env_fini(&e);
+}
+
+/* Pieces within which runs end are cut there, and the runs are whole again afterwards. */
+TEST(runs_longer_than_a_piece_are_joined)
+{
+	uint64_t lba[PER_OBJECT];
+	struct env e;
+
+	env_init(&e, dense);
+	fill(&e);
+	for (uint64_t i = 0; i < 16; i++) {
+		for (uint32_t k = 0; k < PER_OBJECT; k++)
+			lba[k] = (i * 2 * PER_OBJECT + k) * SECTORS;
+		apply(&e, lba, PER_OBJECT);
+	}
+	checkpoint(&e);
+	read_back(&e);
+	env_fini(&e);
+}
+
+/* What is wrong with a checkpoint that is so in every byte as it was meant to be. */
+static void refused(struct env *e, int status, const char *what)
+{
+	struct volume *v = maps_new(e);
+	uint64_t seq, covers;
+	struct err err = {""};
+
+	*v->sb = *e->v->sb;
+	assert_int_equal(checkpoint_load(v, &seq, &covers, &err), status);
+	if (!strstr(err.msg, what))
+		fail_msg("'%s' does not say '%s'", err.msg, what);
+	assert_int_equal(extmap_count(v->map), 0);
+	maps_free(v);
+}
+
+/* Map a place that is not so. */
+static void lie(struct env *e, uint64_t lba, uint64_t place)
+{
+	struct ranges *rs = &e->v->ckpt->ranges;
+
+	assert_int_equal(extmap_insert(e->v->map, lba, SECTORS, place, NULL, NULL), 0);
+	ranges_mark(rs, lba / rs->sectors, lba, SECTORS);
+	checkpoint(e);
+}
+
+TEST(an_extent_beyond_its_object_is_refused)
+{
+	struct env e;
+
+	env_init_real(&e);
+	write_some(&e, e.extents / 2);
+	lie(&e, 0, place_of(0, objmap_get(e.v->objects, 0)->data_sectors - SECTORS + 1));
+	refused(&e, -EUCLEAN, "impossible");
+	env_fini(&e);
+}
+
+/* Whoever counts them. */
+TEST(sectors_mapped_twice_are_refused)
+{
+	struct env e;
+
+	env_init_real(&e);
+	fill(&e);
+	lie(&e, e.size_sectors - SECTORS, place_of(0, 0));
+	refused(&e, -EUCLEAN, "");
+	env_fini(&e);
+}
+
+/* The directory says more of a piece than its payload can have: by itself, or with all others. */
+static void refused_with(uint32_t extents)
+{
+	struct env e;
+	struct range_dir *d = NULL;
+
+	env_init_real(&e);
+	fill(&e);
+	checkpoint(&e);
+	for (uint64_t r = 0; !d || !d->extents || d->offset_bytes; r++)
+		d = range_piece(&e.v->ckpt->ranges.range[r], 0);
+	d->extents = extents;
+	e.v->ckpt->complete = true;
+	checkpoint(&e);
+	refused(&e, -EUCLEAN, "outside");
+	env_fini(&e);
+}
+
+TEST(a_directory_that_asks_for_too_much_is_refused)
+{
+	refused_with(UINT32_MAX);
+	refused_with(300000);
+}
+
+static void damage(struct env *e, const char *name, uint64_t off)
+{
+	static uint8_t buf[1 << 26];
+	struct iovec iov = {.iov_base = buf, .iov_len = sizeof(buf)};
+	struct store_req get = {
+		.op = STORE_GET, .name = name, .iov = &iov, .iovcnt = 1, .len_bytes = sizeof(buf)};
+	struct store_req del = {.op = STORE_DELETE, .name = name};
+	int64_t n = store_wait(e->s, &get);
+	struct store_req put = {.op = STORE_PUT, .name = name, .iov = &iov, .iovcnt = 1};
+
+	assert_true(n > 0 && off <= (uint64_t)n);
+	if (off < (uint64_t)n)
+		buf[off] ^= 1;
+	else
+		n--;
+	iov.iov_len = put.len_bytes = (uint64_t)n;
+	assert_int_equal(store_wait(e->s, &del), 0);
+	assert_int_equal(store_wait(e->s, &put), 0);
+}
+
+/* A bit of the last chunk, and the last byte missing. */
+TEST(a_damaged_payload_is_refused)
+{
+	char name[STORE_NAME_MAX];
+	const struct checkpoint_live *x;
+	struct env e;
+
+	env_init_real(&e);
+	fill(&e);
+	checkpoint(&e);
+	x = &e.v->ckpt->live[0].x;
+	volume_ckpt_name(name, e.v->name, x->epoch, x->number);
+	damage(&e, name, x->meta_bytes + x->payload_bytes - 1);
+	refused(&e, -EBADMSG, "checksum");
+	damage(&e, name, x->meta_bytes + x->payload_bytes);
+	refused(&e, -EUCLEAN, "cut off");
 	env_fini(&e);
 }

@@ -99,8 +99,10 @@ TEST(a_slot_is_reused_only_after_removal)
 	assert_int_equal(objmap_find(om, 1), OBJMAP_NONE);
 	assert_int_equal(add(om, 4, 8, 8, 0), a);
 	assert_int_equal(objmap_find(om, 2), b);
+	assert_int_equal(objmap_slots(om), 3);
 	objmap_clear(om);
 	assert_int_equal(objmap_count(om), 0);
+	assert_int_equal(objmap_slots(om), 0);
 	assert_int_equal(objmap_find(om, 2), OBJMAP_NONE);
 	assert_int_equal(objmap_next(om, 0), OBJMAP_NONE);
 	check(om);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* checkpoint_impl.h - the checkpointer's state, for checkpoint.c, tables.c, load.c, snapshot.c and
- * superblock.c. */
+/* checkpoint_impl.h - the checkpointer's state, for checkpoint.c, tables.c, load.c, load_map.c,
+ * snapshot.c and superblock.c. */
 #ifndef LSVD_VOLUME_CHECKPOINT_IMPL_H
 #define LSVD_VOLUME_CHECKPOINT_IMPL_H
 
@@ -129,9 +129,21 @@ struct live_checkpoint *tables_find_live(struct checkpointer *c, uint64_t number
 int load_checkpoint(struct volume *v, uint64_t number, uint64_t epoch, struct checkpoint_header *h,
 	struct err *e) MUST_CHECK;
 
+/* [off, off+len) of a checkpoint object, if it was read before. */
+bool load_known(const struct volume *v, const char *name, uint64_t off, void *buf, size_t len);
+
+/* The error of reading so many bytes there: there were `got`, or it is a status. */
+int load_short(const char *name, uint64_t off, size_t len, int64_t got, struct err *e);
+
 /* The header of the checkpoint that a superblock names, verified; number 0: all zero. */
 int load_header(struct store *s, const char *name, const struct superblock *sb,
 	struct checkpoint_header *h, struct err *e) MUST_CHECK;
+
+/* ---- load_map.c ---- */
+
+/* Read what the directory names into the map and count what is live of each object in the table.
+ * Blocking. */
+int load_map(struct volume *v, struct err *e) MUST_CHECK;
 
 /* ---- snapshot.c ---- */
 

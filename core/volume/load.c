@@ -4,10 +4,10 @@
  * them.
  *
  * The newest checkpoint says where reading begins; from there on each is applied in turn (directory
- * and object table), then the ranges are read from wherever the directory says.  A clone's first
- * checkpoints are its base's, under the base's name.  Objects after the
- * checkpoint are found by name, in order, until the first that is missing (I6); their extents are
- * applied as if they had just been put.  Everything read is verified (I10).  Blocking.
+ * and object table), then the map is read from wherever the directory says (load_map.c).  A clone's
+ * first checkpoints are its base's, under the base's name.  Objects after the checkpoint are found
+ * by name, in order, until the first that is missing (I6); their extents are applied as if they had
+ * just been put.  Everything read is verified (I10).  Blocking.
  */
 #include "volume/checkpoint_impl.h"
 
@@ -71,6 +71,20 @@ static void forget_beginnings(struct beginnings *b)
 		free(b->of[i].buf);
 }
 
+bool load_known(const struct volume *v, const char *name, uint64_t off, void *buf, size_t len)
+{
+	return len && from_beginning(v, name, off, buf, len) == len;
+}
+
+int load_short(const char *name, uint64_t off, size_t len, int64_t got, struct err *e)
+{
+	if (got < 0)
+		return err_wrap(e, (int)got, "read '%s'", name);
+	return err_set(e, -EUCLEAN,
+		"object '%s' is cut off: %zu bytes expected at %" PRIu64 ", %" PRId64 " there",
+		name, len, off, got);
+}
+
 /* Read [off, off+len) of an object; short is an error. */
 static int read_exactly(
 	struct volume *v, const char *name, uint64_t off, void *buf, size_t len, struct err *e)
@@ -85,17 +99,10 @@ static int read_exactly(
 		.err = e};
 	int64_t n;
 
-	if (len && from_beginning(v, name, off, buf, len) == len)
+	if (load_known(v, name, off, buf, len))
 		return 0;
 	n = store_wait(v->store, &r);
-	if (n < 0)
-		return err_wrap(e, (int)n, "read '%s'", name);
-	if (n != (int64_t)len)
-		return err_set(e, -EUCLEAN,
-			"object '%s' is cut off: %zu bytes expected at %" PRIu64 ", %" PRId64
-			" there",
-			name, len, off, n);
-	return 0;
+	return n == (int64_t)len ? 0 : load_short(name, off, len, n, e);
 }
 
 /* ---- checkpoints ---- */
@@ -299,130 +306,6 @@ static int take_live(
 	return rc;
 }
 
-/* A piece that has extents, and where it is. */
-struct saved {
-	uint64_t number, range;
-	uint32_t piece;
-	const struct range_dir *dir;
-};
-
-static int take_piece(struct volume *v, const struct saved *s, const uint8_t *p, struct err *e)
-{
-	struct ranges *rs = &v->ckpt->ranges;
-	const struct range_dir *d = s->dir;
-	uint64_t range = s->range, len = rs->sectors >> rs->range[range].halvings;
-	uint64_t first = range * rs->sectors + s->piece * len, end = first + len;
-
-	for (uint32_t i = 0; i < d->extents; i++) {
-		struct checkpoint_extent x;
-		const struct object *o;
-		uint32_t slot;
-		int rc;
-
-		checkpoint_get_extent(p + (size_t)i * CHECKPOINT_EXTENT_BYTES, &x);
-		slot = objmap_find(v->objects, x.seq);
-		o = slot == OBJMAP_NONE ? NULL : objmap_get(v->objects, slot);
-		/* Extents come in order, and no sector of an object is mapped twice. */
-		if (x.lba < first || x.lba + x.len > end || !x.len || !o ||
-			(uint64_t)x.off + x.len > o->data_sectors ||
-			(uint64_t)o->live_sectors + x.len > o->data_sectors)
-			return err_set(e, -EUCLEAN, "range %" PRIu64 ": extent %u is impossible",
-				range, i);
-		rc = extmap_insert(v->map, x.lba, x.len, place_of(slot, x.off), NULL, NULL);
-		if (rc < 0)
-			return rc;
-		objmap_live(v->objects, slot, (int64_t)x.len);
-		first = x.lba + x.len;
-	}
-	return 0;
-}
-
-static int by_place(const void *a, const void *b)
-{
-	const struct saved *x = a, *y = b;
-
-	if (x->number != y->number)
-		return x->number < y->number ? -1 : 1;
-	return (x->dir->offset_bytes > y->dir->offset_bytes) -
-	       (x->dir->offset_bytes < y->dir->offset_bytes);
-}
-
-/* All pieces whose contents are in one checkpoint object, which is read whole; how many those are.
- */
-static int take_payload(struct volume *v, const struct saved *s, uint64_t n, struct err *e)
-{
-	struct live_checkpoint *l = tables_find_live(v->ckpt, s->number);
-	char name[STORE_NAME_MAX];
-	uint64_t i = 0;
-	uint8_t *buf;
-	int rc;
-
-	if (!l)
-		return err_set(e, -EUCLEAN,
-			"range %" PRIu64 " is in checkpoint %" PRIu64 ", which is not listed",
-			s->range, s->number);
-	buf = malloc(l->x.payload_bytes ? l->x.payload_bytes : 1);
-	if (!buf)
-		return -ENOMEM;
-	volume_ckpt_name_in(v->sb, name, v->name, l->x.epoch, l->x.number);
-	rc = read_exactly(v, name, l->x.meta_bytes, buf, l->x.payload_bytes, e);
-	for (; rc == 0 && i < n && s[i].number == s->number; i++) {
-		const struct range_dir *d = s[i].dir;
-		uint64_t len = (uint64_t)d->extents * CHECKPOINT_EXTENT_BYTES;
-
-		if (d->offset_bytes > l->x.payload_bytes ||
-			len > l->x.payload_bytes - d->offset_bytes)
-			rc = err_set(e, -EUCLEAN, "'%s': range %" PRIu64 " lies outside", name,
-				s[i].range);
-		else if (crc32c(0, buf + d->offset_bytes, len) != d->crc && !MUTANT(SKIP_RANGE_CRC))
-			rc = err_set(e, -EBADMSG,
-				"'%s': range %" PRIu64 ": checksum does not match", name,
-				s[i].range);
-		else
-			rc = take_piece(v, &s[i], buf + d->offset_bytes, e);
-		l->live_bytes += len;
-	}
-	free(buf);
-	return rc < 0 ? rc : (int)i;
-}
-
-struct saved_list {
-	struct saved *s;
-	uint64_t n;
-};
-
-static int count_saved(void *arg, uint64_t range, uint32_t piece, struct range_dir *d)
-{
-	struct saved_list *l = arg;
-
-	if (l->s)
-		l->s[l->n] = (struct saved){
-			.number = d->number, .range = range, .piece = piece, .dir = d};
-	l->n++;
-	return 0;
-}
-
-static int take_payloads(struct volume *v, struct err *e)
-{
-	struct saved_list l = {0};
-	uint64_t n;
-	int rc = 0;
-
-	ranges_walk(&v->ckpt->ranges, count_saved, &l);
-	n = l.n;
-	if (!n)
-		return 0;
-	l = (struct saved_list){.s = malloc(n * sizeof(*l.s))};
-	if (!l.s)
-		return -ENOMEM;
-	ranges_walk(&v->ckpt->ranges, count_saved, &l);
-	qsort(l.s, n, sizeof(*l.s), by_place);
-	for (uint64_t i = 0; rc >= 0 && i < n; i += (uint64_t)(rc > 0 ? rc : 0))
-		rc = take_payload(v, l.s + i, n - i, e);
-	free(l.s);
-	return rc < 0 ? rc : 0;
-}
-
 /* Apply the chain from where reading begins. */
 static int take_chain(struct volume *v, const struct checkpoint_header *newest, struct err *e)
 {
@@ -443,7 +326,7 @@ static int take_chain(struct volume *v, const struct checkpoint_header *newest, 
 			rc = take_dirs(c, meta, &h, e);
 		free(meta);
 	}
-	return rc < 0 ? rc : take_payloads(v, e);
+	return rc < 0 ? rc : load_map(v, e);
 }
 
 int load_checkpoint(struct volume *v, uint64_t number, uint64_t epoch, struct checkpoint_header *h,
