@@ -19,7 +19,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEPTH = 32, WINDOW_MS = 100, WRITE_MIB_S = 48 };
+enum { DEPTH = 32 };
+
+#define WINDOW_MS 100u
+#define WRITE_MIB_S 48u
 
 static const struct scenario {
 	const char *name;

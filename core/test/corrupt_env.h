@@ -65,7 +65,7 @@ enum trial_flags {
 	TRIAL_READONLY = 1, /* from the store alone */
 	TRIAL_EXACT = 2,    /* no state but the last */
 	TRIAL_PREFIX =
-		4, /* read-only: any state (I6: the volume ends where an object is missing) */
+		4, /* any state (I6: the volume ends where an object, or a part of the log, is missing) */
 };
 
 /* Fails the test when a sector reads wrong, or anything else is not an answer. */

@@ -240,13 +240,14 @@ static bool record_at(const struct victim *v, uint32_t seg, uint32_t block, stru
 		       place, h, NULL) == 0;
 }
 
-static void replace_block(struct victim *v, uint64_t at, uint64_t from)
+/* gone_flags: of the trial in which it is zeroes. */
+static void replace_block(struct victim *v, uint64_t at, uint64_t from, unsigned gone_flags)
 {
 	struct damage d = {.kind = DAMAGE_OTHER, .at = at, .from = from};
 
 	trial(v, &d, 0);
 	d.kind = DAMAGE_GONE;
-	trial(v, &d, 0);
+	trial(v, &d, gone_flags);
 }
 
 static void attack_record(
@@ -258,8 +259,8 @@ static void attack_record(
 	flip_block(v, at, fields, 0, false);
 	for (uint64_t i = 0; h->blocks && i < samples(8); i++)
 		flip_pool(v, at + BLOCK + draw((uint64_t)h->blocks * BLOCK), 0, false);
-	replace_block(v, at, segment_at(v, (uint32_t)draw(v->segments)) + draw(64) * BLOCK);
-	replace_block(v, at, segment_at(v, seg) + draw(64) * BLOCK);
+	replace_block(v, at, segment_at(v, (uint32_t)draw(v->segments)) + draw(64) * BLOCK, 0);
+	replace_block(v, at, segment_at(v, seg) + draw(64) * BLOCK, 0);
 }
 
 TEST(journal_records)
@@ -285,11 +286,13 @@ TEST(pool_header)
 	struct victim *v = begin(false, 1);
 
 	flip_block(v, 0, HEAD, 0, false);
-	replace_block(v, 0, segment_at(v, 0));
+	replace_block(v, 0, segment_at(v, 0), 0);
 	tell("pool header");
 	victim_free(v);
 }
 
+/* Zeroes are what a pool writes over the header of a segment that it should forget: they are believed,
+ * and what was in the segment, and behind it, is lost.  What is left is a state that was once. */
 TEST(segment_headers)
 {
 	struct victim *v = begin(false, 1);
@@ -302,7 +305,7 @@ TEST(segment_headers)
 			!v->segment[i].ours);
 		for (uint32_t j = 0; j < v->segments; j++)
 			if (j != i)
-				replace_block(v, segment_at(v, i), segment_at(v, j));
+				replace_block(v, segment_at(v, i), segment_at(v, j), TRIAL_PREFIX);
 		n++;
 	}
 	print_message("%u headers; ", n);
