@@ -365,7 +365,7 @@ static int run_report(int argc, char **argv)
 	static const struct argp_option options[] = {DIR_OPTION,
 		{"output", OPT_OUT, "OUT", 0, "directory of the page (results/page)", 0}, {0}};
 	struct opts o = parse_opts(argc, argv, options, "[FILE]",
-		"Make the page of a run: OUT/index.html with its plots as SVG, PNG and gnuplot "
+		"Make the page of a run: OUT/index.html with its plots as SVG, PNG, PDF and gnuplot "
 		"scripts.\v"
 		"FILE is a result file, the first digits of a commit, `latest` (the default) or "
 		"`previous`; the history comes from DIR.  Needs gnuplot (package gnuplot-nox).\n\n"

@@ -43,16 +43,21 @@ static const char style[] =
 	"padding:.7rem 1.1rem;min-width:9rem}.tile "
 	"b{display:block;font-size:1.5rem;line-height:1.3}"
 	".tile.good b{color:var(--good)}.tile.bad b{color:var(--bad)}"
-	"figure{margin:1.2rem 0}figure img{width:100%;height:auto;display:block;border:1px solid "
-	"var(--line);"
-	"border-radius:.5rem}figcaption{font-size:.8rem;color:var(--soft);margin-top:.25rem}a{"
-	"color:var(--blue)}"
+	/* The letters of a picture shrink with it: below 1100 pixels it is moved sideways instead. */
+	"figure{margin:1.2rem 0}figure .scroll{border:1px solid var(--line);border-radius:.5rem}"
+	"figure img{width:100%;min-width:1100px;height:auto;display:block}"
+	"figcaption{font-size:.8rem;color:var(--soft);margin-top:.25rem}a{color:var(--blue)}"
 	"dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1.2rem;margin:.5rem "
 	"0}dt{color:var(--soft)}"
 	"dd{margin:0}summary{cursor:pointer;color:var(--blue);margin:.6rem 0}"
 	"svg.trend{width:160px;height:28px;display:block;overflow:visible}.trend polyline{fill:none;"
 	"stroke:var(--blue);stroke-width:1.5}.trend line{stroke:var(--soft);stroke-dasharray:2 2}"
 	".trend .good{fill:var(--good)}.trend .bad{fill:var(--bad)}.trend circle{fill:var(--soft)}"
+	"p,dd{overflow-wrap:anywhere}"
+	/* On a telephone names stay where they are and the figures move past them. */
+	"@media(max-width:700px){body{padding:1.2rem 1rem 3rem}td:has(code){min-width:11rem}"
+	"td:first-child,th:first-child{position:sticky;left:0;background:var(--bg)}"
+	"td:first-child:not(:has(code)){min-width:7rem}}.scroll+.scroll{margin-top:1rem}"
 	".scroll{overflow-x:auto}.warn{background:var(--badbg);color:var(--bad);padding:.5rem "
 	".8rem;border-radius:.4rem}";
 
@@ -249,17 +254,18 @@ static size_t plots(FILE *f, const struct page *p, enum page_section section)
 		if (p->plots[i].section != section)
 			continue;
 		fprintf(f,
-			"<figure><picture><source media=\"(prefers-color-scheme:dark)\" "
-			"srcset=\"plots/%s-dark.svg\"><img src=\"plots/%s.svg\" width=\"%u\" "
-			"height=\"%u\" alt=\"",
+			"<figure><div class=\"scroll\"><picture>"
+			"<source media=\"(prefers-color-scheme:dark)\" srcset=\"plots/%s-dark.svg\">"
+			"<img src=\"plots/%s.svg\" width=\"%u\" height=\"%u\" alt=\"",
 			name, name, p->plots[i].width, p->plots[i].height);
 		page_text(f, p->plots[i].title);
 		fprintf(f,
-			"\"></picture><figcaption><a href=\"plots/%s.png\">PNG</a> &middot; "
+			"\"></picture></div><figcaption><a href=\"plots/%s.pdf\">PDF</a> &middot; "
+			"<a href=\"plots/%s.png\">PNG</a> &middot; "
 			"<a href=\"plots/%s.svg\">SVG</a> &middot; <a "
 			"href=\"plots/%s.gp\">gnuplot</a>"
 			"</figcaption></figure>\n",
-			name, name, name);
+			name, name, name, name);
 		n++;
 	}
 	return n;

@@ -12,6 +12,9 @@
  *    qd labels       qd labels
  *    bs labels       bs labels
  *   note
+ *
+ * Paper is narrower than a screen and its text must not be smaller: it has at most two panels in a
+ * row, and 504 points (a page of two columns) for what PAPER_WIDTH pixels hold on the screen.
  */
 #include "results/plot.h"
 
@@ -27,10 +30,14 @@ enum {
 	TOP = 44,
 	LEGEND = 26,
 	BOTTOM = 26,
-	PANEL_TOP = 30,
+	PANEL_TOP = 34,
 	PANEL_BOTTOM = 40,
 	PANEL_LEFT = 54,
-	PANEL_RIGHT = 40
+	PANEL_RIGHT = 48,
+	MARGIN = 14,
+	NOTE_LINE = 16,
+	PAPER_WIDTH = 810,
+	PAPER_PANEL = 250 /* at most so high; a third lower where there are many */
 };
 
 static const char *const colours[][2] = {
@@ -46,7 +53,7 @@ static const char *const colours[][2] = {
 
 struct theme {
 	const char *suffix, *terminal;
-	unsigned scale;
+	unsigned scale; /* pixels of the file per pixel here; 0: paper */
 	int dark;
 	const char *fg, *soft, *grid, *bg;
 };
@@ -59,6 +66,18 @@ static const struct theme themes[] = {
 		1, "#e6e8ee", "#a3abb8", "#343a46", "#1b1f27"},
 	{".png", "pngcairo enhanced fontscale 1.5 linewidth 2 font 'DejaVu Sans,11'", 2, 0,
 		"#1f2430", "#5c6470", "#e1e4ea", "#ffffff"},
+	/* 9, the size of a tick's label, is 7 points: fontscale 1 is 4/3 of what it says. */
+	{".pdf",
+		"pdfcairo enhanced fontscale 0.583 pointscale 0.6 linewidth 1.5 font 'DejaVu "
+		"Sans,11'",
+		0, 0, "#1f2430", "#5c6470", "#d5d9e0", "#ffffff"},
+};
+
+/* A plot laid out for a theme, in pixels. */
+struct sheet {
+	const struct plot *p;
+	const struct theme *t;
+	unsigned width, height, cols;
 };
 
 struct axis {
@@ -256,23 +275,23 @@ static void put_text(FILE *f, const char *s)
 }
 
 static void put_label(
-	FILE *f, const struct plot *p, double x, double y, const char *text, const char *style)
+	FILE *f, const struct sheet *s, double x, double y, const char *text, const char *style)
 {
 	fputs("set label ", f);
 	put_text(f, text);
-	fprintf(f, " at screen %.5f, screen %.5f noenhanced %s\n", x / p->width, 1 - y / p->height,
+	fprintf(f, " at screen %.5f, screen %.5f noenhanced %s\n", x / s->width, 1 - y / s->height,
 		style);
 }
 
 /* Bold by markup, which every terminal understands; titles are ours and hold no markup themselves.
  */
 static void put_title(
-	FILE *f, const struct plot *p, double x, double y, const char *text, int points)
+	FILE *f, const struct sheet *s, double x, double y, const char *text, int points)
 {
 	fprintf(f,
 		"set label '{/:Bold %s}' at screen %.5f, screen %.5f left textcolor rgb FG font "
 		"',%d'\n",
-		text, x / p->width, 1 - y / p->height, points);
+		text, x / s->width, 1 - y / s->height, points);
 }
 
 /* Characters of UTF-8 text. */
@@ -285,13 +304,13 @@ static size_t text_len(const char *s)
 	return n;
 }
 
-static void put_legend(FILE *f, const struct plot *p, const struct theme *t)
+static void put_legend(FILE *f, const struct sheet *s)
 {
-	const struct plot_panel *panel = &p->panels[0];
+	const struct plot_panel *panel = &s->p->panels[0];
 	size_t n = panel->nseries ? panel->nseries : panel->ncurves;
-	double x = 14, y = TOP + 6;
+	double x = MARGIN, y = TOP + 6;
 
-	for (size_t i = 0; p->legend && i < n; i++) {
+	for (size_t i = 0; s->p->legend && i < n; i++) {
 		const char *name = panel->nseries ? panel->series[i].name : panel->curves[i].name;
 		enum plot_colour colour =
 			panel->nseries ? panel->series[i].colour : panel->curves[i].colour;
@@ -300,22 +319,67 @@ static void put_legend(FILE *f, const struct plot *p, const struct theme *t)
 			"set object rectangle from screen %.5f, screen %.5f to screen %.5f, screen "
 			"%.5f "
 			"fs solid noborder fc rgb '%s' front\n",
-			x / p->width, 1 - (y + 6) / p->height, (x + 14) / p->width,
-			1 - (y - 6) / p->height, colours[colour][t->dark]);
-		put_label(f, p, x + 20, y, name, "left textcolor rgb FG font ',10' front");
+			x / s->width, 1 - (y + 6) / s->height, (x + 14) / s->width,
+			1 - (y - 6) / s->height, colours[colour][s->t->dark]);
+		put_label(f, s, x + 20, y, name, "left textcolor rgb FG font ',10' front");
 		x += 44 + 6.6 * (double)text_len(name);
 	}
 }
 
-static struct box box_of(const struct plot *p, size_t i)
+/* Where the second line of the note begins: after a semicolon, or at its end when there is none. */
+static const char *note_break(const struct sheet *s)
 {
-	size_t rows = (p->npanels + p->cols - 1) / p->cols;
-	double head = TOP + (p->legend ? LEGEND : 0), foot = p->note[0] ? BOTTOM : 8;
-	double w = (double)p->width / p->cols, h = (p->height - head - foot) / (double)rows;
-	double x = w * (double)(i % p->cols), y = head + h * (double)(i / p->cols);
+	const char *note = s->p->note, *cut = note + strlen(note), *semi = note;
+	size_t room = (size_t)((s->width - 2 * MARGIN) / 6.6);
+
+	if (text_len(note) <= room)
+		return cut;
+	while ((semi = strstr(semi, "; ")) && (size_t)(semi - note) < room)
+		cut = semi += 2;
+	return cut;
+}
+
+static void put_note(FILE *f, const struct sheet *s)
+{
+	static const char look[] = "left textcolor rgb SOFT font ',9'";
+	const char *second = note_break(s);
+	char first[sizeof(s->p->note)];
+
+	if (!s->p->note[0])
+		return;
+	snprintf(first, sizeof(first), "%.*s", (int)(second - s->p->note), s->p->note);
+	put_label(f, s, MARGIN, s->height - MARGIN - (*second ? NOTE_LINE : 0), first, look);
+	if (*second)
+		put_label(f, s, MARGIN, s->height - MARGIN, second, look);
+}
+
+static double head_of(const struct plot *p)
+{
+	return TOP + (p->legend ? LEGEND : 0);
+}
+
+static double foot_of(const struct sheet *s)
+{
+	return s->p->note[0] ? BOTTOM + (*note_break(s) ? NOTE_LINE : 0) : 8;
+}
+
+static size_t rows_of(const struct plot *p, unsigned cols)
+{
+	return (p->npanels + cols - 1) / cols;
+}
+
+/* The panels of the last row share its width. */
+static struct box box_of(const struct sheet *s, size_t i)
+{
+	const struct plot *p = s->p;
+	size_t rows = rows_of(p, s->cols), row = i / s->cols;
+	size_t in_row = row + 1 < rows ? s->cols : p->npanels - row * s->cols;
+	double h = (s->height - head_of(p) - foot_of(s)) / (double)rows;
+	double w = (double)s->width / (double)in_row;
+	double x = w * (double)(i % s->cols), y = head_of(p) + h * (double)row;
 
 	return (struct box){.left = x + PANEL_LEFT,
-		.right = x + w - (p->panels[i].nguides ? PANEL_RIGHT : 14),
+		.right = x + w - (p->panels[i].nguides ? PANEL_RIGHT : MARGIN),
 		.top = y + PANEL_TOP,
 		.bottom = y + h - PANEL_BOTTOM};
 }
@@ -332,6 +396,9 @@ static double group_x(const struct plot_panel *p, size_t g)
 	return x;
 }
 
+/* Of a group of bars, how much is bars; what stands beside the first and the last group. */
+static const double bars_part = 0.86, bars_margin = 0.55, lines_margin = 0.7;
+
 static double at_least(double v, double lo)
 {
 	return v > lo ? v : lo;
@@ -341,13 +408,14 @@ static double at_least(double v, double lo)
 static void put_data(FILE *f, const struct plot_panel *p, size_t n)
 {
 	struct axis a = axis_of(p);
-	double width = p->lines ? 0 : 0.82 / (double)p->nseries;
+	double width = p->lines ? 0 : bars_part / (double)p->nseries;
 
 	for (size_t s = 0; s < p->nseries; s++) {
 		fprintf(f, "$d%zus%zu << EOD\n", n, s);
 		for (size_t g = 0; g < p->ngroups; g++) {
 			const struct plot_point *pt = &p->series[s].points[g];
-			double x = group_x(p, g) - (p->lines ? 0 : 0.41) + width * (double)s;
+			double x =
+				group_x(p, g) - (p->lines ? 0 : bars_part / 2) + width * (double)s;
 
 			if (pt->there)
 				fprintf(f, "%.5f %.5f %.12g %.12g %.12g\n", x, x + width * 0.94,
@@ -382,7 +450,7 @@ static bool series_has(const struct plot_panel *p, const struct plot_series *s, 
 /* ---- a panel ---- */
 
 static void put_over_labels(
-	FILE *f, const struct plot *p, const struct plot_panel *panel, const struct box *b)
+	FILE *f, const struct sheet *s, const struct plot_panel *panel, const struct box *b)
 {
 	char style[96];
 
@@ -399,18 +467,32 @@ static void put_over_labels(
 		fputs("set label ", f);
 		put_text(f, panel->over[g]);
 		fprintf(f, " at first %.5f, screen %.5f %s\n", mid,
-			1 - (b->bottom + 32) / p->height, style);
+			1 - (b->bottom + 32) / s->height, style);
 	}
 }
 
-static void put_x_axis(FILE *f, const struct plot_panel *p)
+/* Every how manyth group has room for its label; the last has one.  Those of lines are commits,
+ * which are long; bars are few. */
+static size_t label_step(const struct plot_panel *p, double width)
 {
-	/* Labels of lines are commits, which are long. */
-	size_t room = p->lines ? 7 : 12;
-	size_t every = p->ngroups > room + 2 ? (p->ngroups + room - 1) / room : 1;
+	size_t longest = 1, room = 14;
+
+	for (size_t g = 0; p->lines && g < p->ngroups; g++)
+		if (text_len(p->groups[g]) > longest)
+			longest = text_len(p->groups[g]);
+	if (p->lines)
+		room = (size_t)fmax(1, width / (6.4 * (double)longest + 8));
+	return (p->ngroups + room - 1) / room;
+}
+
+static void put_x_axis(FILE *f, const struct plot_panel *p, double width)
+{
+	size_t every = label_step(p, width);
+	double margin = p->lines ? lines_margin : bars_margin;
 	bool any = false;
 
-	fprintf(f, "set xrange [-0.7:%.5f]\nset xtics (", group_x(p, p->ngroups - 1) + 0.7);
+	fprintf(f, "set xrange [%.5f:%.5f]\nset xtics (", -margin,
+		group_x(p, p->ngroups - 1) + margin);
 	for (size_t g = 0; g < p->ngroups; g++) {
 		if ((p->ngroups - 1 - g) % every)
 			continue;
@@ -420,7 +502,7 @@ static void put_x_axis(FILE *f, const struct plot_panel *p)
 		any = true;
 	}
 	fprintf(f, ") scale 0 nomirror noenhanced textcolor rgb SOFT font ',%d'\n",
-		p->lines && p->ngroups > 5 ? 7 : 9);
+		p->lines ? 8 : 9);
 }
 
 static void put_curve_axis(FILE *f, const struct plot_panel *p)
@@ -474,23 +556,45 @@ static void put_marks(FILE *f, const struct plot_panel *p)
 }
 
 /* A zero has no place on a log axis and no height on a linear one: it is written at the foot. */
-static void put_values(FILE *f, const struct plot_panel *p, const struct axis *a)
+static bool value_label(const struct plot_panel *p, size_t s, size_t g, char *buf, size_t size)
 {
-	double width = 0.82 / (double)p->nseries;
+	const struct plot_point *pt = &p->series[s].points[g];
 
-	for (size_t s = 0; !p->lines && s < p->nseries; s++)
+	plot_tick_label(pt->value, buf, size);
+	return !p->lines && pt->there && (p->values || !(pt->value > 0));
+}
+
+/* Do the values over the bars keep clear of one another in letters of 8 points? */
+static bool values_fit(const struct plot_panel *p, double width)
+{
+	double span = group_x(p, p->ngroups - 1) + 2 * bars_margin;
+	double room = width / span * (p->nseries > 1 ? bars_part / (double)p->nseries : 1);
+	size_t longest = 0;
+	char label[24];
+
+	for (size_t s = 0; s < p->nseries; s++)
+		for (size_t g = 0; g < p->ngroups; g++)
+			if (value_label(p, s, g, label, sizeof(label)) && strlen(label) > longest)
+				longest = strlen(label);
+	return 6.2 * (double)longest < room;
+}
+
+static void put_values(FILE *f, const struct plot_panel *p, const struct axis *a, int points)
+{
+	double width = bars_part / (double)p->nseries;
+
+	for (size_t s = 0; s < p->nseries; s++)
 		for (size_t g = 0; g < p->ngroups; g++) {
 			const struct plot_point *pt = &p->series[s].points[g];
-			double x = group_x(p, g) - 0.41 + width * ((double)s + 0.47);
+			double x = group_x(p, g) - bars_part / 2 + width * ((double)s + 0.47);
 			char label[24];
 
-			if (!pt->there || (!p->values && pt->value > 0))
+			if (!value_label(p, s, g, label, sizeof(label)))
 				continue;
-			plot_tick_label(pt->value, label, sizeof(label));
 			fprintf(f,
 				"set label '%s' at first %.5f, first %.9g center offset 0,0.55 "
-				"textcolor rgb FG font ',8' front\n",
-				label, x, at_least(pt->value > 0 ? pt->high : 0, a->lo));
+				"textcolor rgb FG font ',%d' front\n",
+				label, x, at_least(pt->value > 0 ? pt->high : 0, a->lo), points);
 		}
 }
 
@@ -535,15 +639,15 @@ static void put_plot_clause(FILE *f, const struct plot_panel *p, size_t n, const
 	fputc('\n', f);
 }
 
-static void put_panel(FILE *f, const struct plot *p, size_t i, const struct theme *t)
+static void put_panel(FILE *f, const struct sheet *s, size_t i)
 {
-	const struct plot_panel *panel = &p->panels[i];
-	struct box b = box_of(p, i);
+	const struct plot_panel *panel = &s->p->panels[i];
+	struct box b = box_of(s, i);
 	struct axis a = axis_of(panel);
 
 	if (!panel_has_points(panel)) {
-		put_title(f, p, b.left - 40, b.top - 14, panel->title, 10);
-		put_label(f, p, b.left, b.top + 10, "not measured",
+		put_title(f, s, b.left - 40, b.top - 19, panel->title, 10);
+		put_label(f, s, b.left, b.top + 10, "not measured",
 			"left textcolor rgb SOFT font ',10'");
 		fputs("unset logscale; unset border; unset tics; set xrange [0:1]; set yrange "
 		      "[0:1]\nplot NaN "
@@ -552,44 +656,79 @@ static void put_panel(FILE *f, const struct plot *p, size_t i, const struct them
 		fputs("unset label; unset object; unset arrow; set border 3 lc rgb GRID\n", f);
 		return;
 	}
-	fprintf(f, "set lmargin at screen %.5f\nset rmargin at screen %.5f\n", b.left / p->width,
-		b.right / p->width);
+	fprintf(f, "set lmargin at screen %.5f\nset rmargin at screen %.5f\n", b.left / s->width,
+		b.right / s->width);
 	fprintf(f, "set tmargin at screen %.5f\nset bmargin at screen %.5f\n",
-		1 - b.top / p->height, 1 - b.bottom / p->height);
-	put_title(f, p, b.left - 40, b.top - 14, panel->title, 10);
+		1 - b.top / s->height, 1 - b.bottom / s->height);
+	put_title(f, s, b.left - 40, b.top - 19, panel->title, 10);
 	if (panel->ncurves)
 		put_curve_axis(f, panel);
 	else
-		put_x_axis(f, panel);
-	put_over_labels(f, p, panel, &b);
+		put_x_axis(f, panel, b.right - b.left);
+	put_over_labels(f, s, panel, &b);
 	fprintf(f, "%s logscale y\nset yrange [%.9g:%.9g]\n", a.log ? "set" : "unset", a.lo, a.hi);
 	put_ticks(f, &a, 'y');
 	put_guides(f, panel);
 	put_marks(f, panel);
-	put_values(f, panel, &a);
+	/* On paper 7 would be too small: paper_cols() has seen to it that they fit. */
+	put_values(f, panel, &a, s->t->scale && !values_fit(panel, b.right - b.left) ? 7 : 8);
 	if (panel->ncurves)
-		put_curve_clause(f, panel, i, t);
+		put_curve_clause(f, panel, i, s->t);
 	else
-		put_plot_clause(f, panel, i, &a, t, 2.5 / p->width);
+		put_plot_clause(f, panel, i, &a, s->t, 2.5 / s->width);
 	fputs("unset label; unset object; unset arrow; unset logscale x\n", f);
 }
 
 /* ---- the script ---- */
 
+/* As many panels in a row as the values over their bars allow, at most two. */
+static unsigned paper_cols(const struct plot *p, struct sheet paper)
+{
+	for (size_t i = 0; i < p->npanels; i++) {
+		struct box b = box_of(&paper, i);
+
+		if (!values_fit(&p->panels[i], b.right - b.left))
+			return 1;
+	}
+	return paper.cols;
+}
+
+/* Panels as high as on the screen, so far as the page allows. */
+static struct sheet sheet_of(const struct plot *p, const struct theme *t)
+{
+	struct sheet screen = {p, t, p->width, p->height, p->cols};
+	struct sheet paper = {p, t, PAPER_WIDTH, 0, p->cols < 2 ? p->cols : 2};
+	double panel = (p->height - head_of(p) - foot_of(&screen)) / (double)rows_of(p, p->cols);
+	size_t rows;
+
+	if (t->scale)
+		return screen;
+	paper.cols = paper_cols(p, paper);
+	rows = rows_of(p, paper.cols);
+	panel = fmin(panel, rows > 3 ? PAPER_PANEL / 1.5 : PAPER_PANEL);
+	paper.height = (unsigned)(head_of(p) + foot_of(&paper) + panel * (double)rows);
+	return paper;
+}
+
 static void put_picture(FILE *f, const struct plot *p, const struct theme *t)
 {
-	fprintf(f, "\nreset\nset terminal %s size %u,%u background '%s'\nset output '%s%s'\n",
-		t->terminal, p->width * t->scale, p->height * t->scale, t->bg, p->name, t->suffix);
+	struct sheet s = sheet_of(p, t);
+
+	fprintf(f, "\nreset\nset terminal %s size ", t->terminal);
+	if (t->scale)
+		fprintf(f, "%u,%u", s.width * t->scale, s.height * t->scale);
+	else
+		fprintf(f, "7in,%.3fin", 7.0 * s.height / s.width);
+	fprintf(f, " background '%s'\nset output '%s%s'\n", t->bg, p->name, t->suffix);
 	fprintf(f, "FG = '%s'; SOFT = '%s'; GRID = '%s'\n", t->fg, t->soft, t->grid);
 	fputs("unset key\nset border 3 lc rgb GRID\nset grid ytics lt 1 lw 1 lc rgb GRID\n"
 	      "set multiplot\n",
 		f);
-	put_title(f, p, 14, 24, p->title, 14);
-	if (p->note[0])
-		put_label(f, p, 14, p->height - 14, p->note, "left textcolor rgb SOFT font ',9'");
-	put_legend(f, p, t);
+	put_title(f, &s, MARGIN, 24, p->title, 14);
+	put_note(f, &s);
+	put_legend(f, &s);
 	for (size_t i = 0; i < p->npanels; i++)
-		put_panel(f, p, i, t);
+		put_panel(f, &s, i);
 	fputs("unset multiplot\nunset output\n", f);
 }
 

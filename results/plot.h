@@ -3,7 +3,8 @@
  * plot.h - a picture of panels with grouped bars, lines over groups, or curves, drawn by gnuplot.
  *
  * plot_draw() writes DIR/NAME.gp (a gnuplot script with its data inline: edit and run it for a
- * paper) and lets gnuplot make NAME.svg, NAME-dark.svg and NAME.png of it.
+ * paper) and lets gnuplot make NAME.svg, NAME-dark.svg, NAME.png (twice as many pixels) and NAME.pdf
+ * (7 inches wide, a page of two columns, no text below 6 points) of it.
  *
  * A struct plot is large: allocate it on the heap with plot_new().  One thread.
  */

@@ -4,7 +4,6 @@
 #include "results/compare.h"
 #include "results/find.h"
 #include "results/json.h"
-#include "results/plot.h"
 #include "results/record.h"
 #include "results/report.h"
 #include "results/schema.h"
@@ -653,22 +652,6 @@ TEST(every_target_is_a_name_of_the_schema)
 	}
 }
 
-TEST(tick_labels_are_short)
-{
-	static const struct {
-		double v;
-		const char *label;
-	} cases[] = {{0, "0"}, {0.05, "0.05"}, {1, "1"}, {999, "999"}, {999.9, "1k"},
-		{1453, "1.45k"}, {200000, "200k"}, {999999, "1M"}, {2.5e9, "2.5G"}};
-
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		char label[24];
-
-		plot_tick_label(cases[i].v, label, sizeof(label));
-		assert_string_equal(label, cases[i].label);
-	}
-}
-
 static char *slurp(const char *path)
 {
 	FILE *f = fopen(path, "r");
@@ -689,7 +672,7 @@ TEST(the_report_makes_page_and_plots)
 {
 	static const char *const names[] = {"fio-ratios", "fio-randwrite", "fio-randread",
 		"fio-write", "fio-read", "fio-randrw", "mem", "boot", "history"};
-	static const char *const suffixes[] = {".svg", "-dark.svg", ".png", ".gp"};
+	static const char *const suffixes[] = {".svg", "-dark.svg", ".png", ".pdf", ".gp"};
 	const char *dir = history("report", 3);
 	char out[4096], path[8192], *page;
 	struct stat st;
@@ -699,7 +682,7 @@ TEST(the_report_makes_page_and_plots)
 	snprintf(out, sizeof(out), "%s/a/page", test_dir());
 	assert_int_equal(LSVD("report", "--dir", dir, "-o", out), CLI_OK);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		for (size_t s = 0; s < 4; s++) {
+		for (size_t s = 0; s < sizeof(suffixes) / sizeof(suffixes[0]); s++) {
 			snprintf(path, sizeof(path), "%s/plots/%s%s", out, names[i], suffixes[s]);
 			assert_int_equal(stat(path, &st), 0);
 			assert_true(st.st_size > 1000);
@@ -710,6 +693,7 @@ TEST(the_report_makes_page_and_plots)
 	assert_non_null(strstr(page, ">MISS<"));
 	assert_non_null(strstr(page, ">not measured<"));
 	assert_non_null(strstr(page, "src=\"plots/history.svg\""));
+	assert_non_null(strstr(page, "href=\"plots/history.pdf\""));
 	assert_non_null(strstr(page, "Over 3 runs the figures changed their level"));
 	assert_non_null(strstr(page, "<svg class=\"trend\""));
 	assert_non_null(strstr(page, "<circle class=\"good\""));
