@@ -233,7 +233,7 @@ struct plot *chart_bytes(const struct results *r)
 		const char *what, *label;
 	} to[] = {{"journal", "journal"}, {"batch", "new objects"}, {"gc", "collected"},
 		{"checkpoint", "checkpoints"}};
-	struct plot *p = plot_new("bytes", "Bytes written for each byte of the client's", 1200, 320, 2);
+	struct plot *p = plot_new("bytes", "Bytes written for each byte that a client writes", 1200, 320, 2);
 	struct plot_panel *panel;
 	struct plot_series *s;
 

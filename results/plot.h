@@ -93,6 +93,7 @@ void plot_curve(struct plot_panel *p, const char *name, enum plot_colour colour,
 
 void plot_guide(struct plot_panel *p, double y, const char *label);
 
+bool plot_panel_has_points(const struct plot_panel *p);
 /* Does any panel hold a point? */
 bool plot_has_points(const struct plot *p);
 

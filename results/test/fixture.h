@@ -114,6 +114,26 @@ static inline void fixture_mem(struct results *r, double lead)
 	fixture_put(r, "mem.read.4k.qd32.allocs_per_io", 0, 0);
 }
 
+/* A tail of latencies and a writer's IOPS over time. */
+static inline void fixture_curves(struct results *r)
+{
+	double x[100], tail[100], iops[100];
+	struct err e = {0};
+
+	for (int i = 0; i < 100; i++) {
+		x[i] = 50 + 40 * i;
+		tail[i] = 100.0 / (1 + i * i);
+		iops[i] = i > 50 && i < 80 ? 2000 : 12000;
+	}
+	if (results_add_curve(r, "fio.randwrite.4k.qd32.lsvd.tail", "us", "percent", x, tail, 100, NULL,
+		    &e) ||
+		results_add_curve(
+			r, "pressure.slow.iops", "s", "iops", x, iops, 100, NULL, &e)) {
+		fprintf(stderr, "%s\n", e.msg);
+		abort();
+	}
+}
+
 /* Run number 0, 1, ...: a day apart, each with its own commit and a little better than the last. */
 static inline struct results *fixture_full(unsigned run)
 {
@@ -139,6 +159,7 @@ static inline struct results *fixture_full(unsigned run)
 	fixture_fio(r, lead);
 	fixture_mem(r, lead);
 	fixture_boot(r, lead);
+	fixture_curves(r);
 	if (run != 2)
 		fixture_put(r, "trace.cpu_overhead_percent", 2.6 - 0.2 * run, 0.2);
 	fixture_put(r, "import.ratio_cp", 0.85, 0.1);

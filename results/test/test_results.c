@@ -22,7 +22,8 @@
 static struct results *small(void)
 {
 	static const double iops[] = {90000, 110000, 100000}, gets[] = {187},
-			    ratio[] = {1.25, 1.5, 1.75, 2.0};
+			    ratio[] = {1.25, 1.5, 1.75, 2.0}, seconds[] = {0.1, 0.2, 0.25},
+			    rates[] = {12000, 3333.25, 4000};
 	struct results *r = results_new();
 	struct err e;
 
@@ -41,6 +42,9 @@ static struct results *small(void)
 		0);
 	assert_int_equal(results_add_known(r, "boot.original.0.5ms.gets", gets, 1, NULL, &e), 0);
 	assert_int_equal(results_add_known(r, "fio.read.4k.qd1.ratio_raw", ratio, 4, NULL, &e), 0);
+	assert_int_equal(results_add_curve(r, "pressure.slow.iops", "s", "iops", seconds, rates, 3,
+				 json_pack("{s:i}", "window_ms", 100), &e),
+		0);
 	return r;
 }
 
@@ -146,6 +150,10 @@ TEST(a_file_survives_the_round_trip)
 	assert_string_equal(results_find(q, "boot.original.0.5ms.gets")->unit, "count");
 	assert_true(results_exact(results_find(q, "boot.original.0.5ms.gets")));
 	assert_false(results_exact(results_find(q, "fio.read.4k.qd1.ratio_raw")));
+	assert_int_equal(q->ncurves, 1);
+	assert_int_equal(results_find_curve(q, "pressure.slow.iops")->n, 3);
+	assert_true(results_find_curve(q, "pressure.slow.iops")->y[1] == 3333.25);
+	assert_null(results_find_curve(q, "pressure.stop.iops"));
 	assert_int_equal(q->time_s, 1795366800);
 	assert_string_equal(json_string_value(json_object_get(q->versions, "fio")), "3.33");
 
@@ -182,6 +190,32 @@ TEST(add_refuses_what_makes_no_figure)
 	assert_non_null(strstr(e.msg, "added already"));
 	assert_int_equal(results_add_known(r, "fio.x.unheard_of", ok, 1, NULL, &e), -EINVAL);
 	assert_int_equal(r->nfigures, 3);
+	results_free(r);
+}
+
+TEST(add_refuses_what_makes_no_curve)
+{
+	static const double up[] = {1, 2, 2}, back[] = {1, 3, 2}, inf[] = {1, INFINITY, 2};
+	struct results *r = small();
+	struct err e = {0};
+
+	assert_int_equal(results_add_curve(r, "C", "s", "u", up, up, 3, NULL, &e), -EINVAL);
+	assert_int_equal(results_add_curve(r, "c", "s s", "u", up, up, 3, NULL, &e), -EINVAL);
+	assert_int_equal(results_add_curve(r, "c", "s", "u", up, up, 0, NULL, &e), -EINVAL);
+	assert_int_equal(results_add_curve(r, "c", "s", "u", up, inf, 3, NULL, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "'c' has a point that is not finite"));
+	assert_int_equal(results_add_curve(r, "c", "s", "u", back, up, 3, NULL, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "goes back along x"));
+	assert_int_equal(
+		results_add_curve(r, "c", "s", "u", up, up, 3, json_integer(1), &e), -EINVAL);
+	assert_int_equal(
+		results_add_curve(r, "pressure.slow.iops", "s", "u", up, up, 3, NULL, &e), -EINVAL);
+	assert_int_equal(r->ncurves, 1);
+	assert_int_equal(results_add_curve(r, "c", "s", "u", up, back, 3, NULL, &e), 0);
+	results_remove_curve(r, "pressure.slow.iops");
+	results_remove_curve(r, "pressure.slow.iops");
+	assert_int_equal(r->ncurves, 1);
+	assert_non_null(results_find_curve(r, "c"));
 	results_free(r);
 }
 
@@ -246,6 +280,11 @@ static const struct refusal {
 		"figures[0].note: unknown key"},
 	{"\"unit\": \"iops\"", "\"unit\": \"iops\", \"unit\": \"x\"", -EUCLEAN, "duplicate"},
 	{"\"params\": {", "\"params\": [], \"x\": {", -EUCLEAN, "figures[0]."},
+	{"\"curves\": [", "\"curves\": [7, ", -EUCLEAN, "curves[0]: must be an object, is a number"},
+	{"\"x_unit\": \"s\"", "\"x_unit\": \"\"", -EUCLEAN, "curves[0].x_unit: is empty"},
+	{"3333.25,", "", -EUCLEAN, "curves[0].y: has 2 numbers, x has 3"},
+	{"3333.25,", "\"a\",", -EUCLEAN, "curves[0].y: must hold numbers, holds a string"},
+	{"0.25", "0.15", -EUCLEAN, "curves[0]: curve 'pressure.slow.iops' goes back along x"},
 	{"{", "[", -EUCLEAN, ": line "},
 };
 
@@ -671,7 +710,8 @@ static bool have_gnuplot(void)
 TEST(the_report_makes_page_and_plots)
 {
 	static const char *const names[] = {"fio-ratios", "fio-randwrite", "fio-randread",
-		"fio-write", "fio-read", "fio-randrw", "mem", "boot", "history"};
+		"fio-write", "fio-read", "fio-randrw", "fio-tails", "pressure", "mem", "boot",
+		"history"};
 	static const char *const suffixes[] = {".svg", "-dark.svg", ".png", ".pdf", ".gp"};
 	const char *dir = history("report", 3);
 	char out[4096], path[8192], *page;
