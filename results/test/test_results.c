@@ -659,9 +659,9 @@ TEST(lines_of_text_become_figures)
 
 TEST(targets_are_judged_on_the_median)
 {
-	static const double at[] = {1.3}, below[] = {1.29}, goal[] = {1.8}, two[] = {2},
+	static const double at[] = {15}, below[] = {14.9}, goal[] = {30}, two[] = {2},
 			    under[] = {1.9};
-	const struct target *t = target_of("fio.randwrite.4k.qd32.sustained.ratio_raw");
+	const struct target *t = target_of("ceph.randwrite.4k.qd32.ratio_rbd");
 	struct results *r = results_new();
 
 	assert_int_equal(target_judge(t, r), TARGET_NOT_MEASURED);
