@@ -458,24 +458,26 @@ TEST(a_directory_that_asks_for_too_much_is_refused)
 	refused_with(300000);
 }
 
-static void damage(struct env *e, const char *name, uint64_t off)
+/* Flips a bit of an object of `size` bytes; at its end: cuts the last byte off. */
+static void damage(struct env *e, const char *name, uint64_t size, uint64_t off)
 {
-	static uint8_t buf[1 << 26];
-	struct iovec iov = {.iov_base = buf, .iov_len = sizeof(buf)};
+	uint8_t *buf = malloc(size);
+	struct iovec iov = {.iov_base = buf, .iov_len = size};
 	struct store_req get = {
-		.op = STORE_GET, .name = name, .iov = &iov, .iovcnt = 1, .len_bytes = sizeof(buf)};
+		.op = STORE_GET, .name = name, .iov = &iov, .iovcnt = 1, .len_bytes = size};
 	struct store_req del = {.op = STORE_DELETE, .name = name};
-	int64_t n = store_wait(e->s, &get);
 	struct store_req put = {.op = STORE_PUT, .name = name, .iov = &iov, .iovcnt = 1};
 
-	assert_true(n > 0 && off <= (uint64_t)n);
-	if (off < (uint64_t)n)
+	assert_non_null(buf);
+	assert_int_equal(store_wait(e->s, &get), size);
+	if (off < size)
 		buf[off] ^= 1;
 	else
-		n--;
-	iov.iov_len = put.len_bytes = (uint64_t)n;
+		size--;
+	iov.iov_len = put.len_bytes = size;
 	assert_int_equal(store_wait(e->s, &del), 0);
 	assert_int_equal(store_wait(e->s, &put), 0);
+	free(buf);
 }
 
 /* A bit of the last chunk, and the last byte missing. */
@@ -484,15 +486,17 @@ TEST(a_damaged_payload_is_refused)
 	char name[STORE_NAME_MAX];
 	const struct checkpoint_live *x;
 	struct env e;
+	uint64_t size;
 
 	env_init_real(&e);
 	fill(&e);
 	checkpoint(&e);
 	x = &e.v->ckpt->live[0].x;
+	size = x->meta_bytes + x->payload_bytes;
 	volume_ckpt_name(name, e.v->name, x->epoch, x->number);
-	damage(&e, name, x->meta_bytes + x->payload_bytes - 1);
+	damage(&e, name, size, size - 1);
 	refused(&e, -EBADMSG, "checksum");
-	damage(&e, name, x->meta_bytes + x->payload_bytes);
+	damage(&e, name, size, size);
 	refused(&e, -EUCLEAN, "cut off");
 	env_fini(&e);
 }
