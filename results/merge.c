@@ -65,6 +65,14 @@ int results_merge(struct results *to, const struct results *from, const char *wh
 		rc = f ? same_figure(&to->figures[i], f, what, e)
 		       : err_set(e, -EINVAL, "%s: lacks '%s'", what, to->figures[i].name);
 	}
+	/* Of curves the last round's stay. */
+	for (size_t i = 0; !rc && i < from->ncurves; i++) {
+		const struct results_curve *c = &from->curves[i];
+
+		results_remove_curve(to, c->name);
+		rc = results_add_curve(to, c->name, c->x_unit, c->y_unit, c->x, c->y, c->n,
+			json_incref(c->params), e);
+	}
 	for (size_t i = 0; !rc && i < to->nfigures; i++)
 		if (append(&to->figures[i], results_find(from, to->figures[i].name)))
 			rc = err_set(e, -ENOMEM, "no memory");

@@ -63,19 +63,41 @@ struct windows {
 	double end_s; /* of the last */
 };
 
+static double higher(double a, double b)
+{
+	return a > b ? a : b;
+}
+
+/* Rates over no time at all would be none. */
+static void join(struct fio_window *to, const struct fio_window *more)
+{
+	to->ios += more->ios;
+	to->p50_us = higher(to->p50_us, more->p50_us);
+	to->p99_us = higher(to->p99_us, more->p99_us);
+	to->max_us = higher(to->max_us, more->max_us);
+}
+
 static int add(struct windows *w, double end_s, const uint64_t *counts, unsigned n, uint64_t total)
 {
-	struct fio_window *list = realloc(w->list, (w->n + 1) * sizeof(*list));
-
-	if (!list)
-		return -ENOMEM;
-	w->list = list;
-	list[w->n++] = (struct fio_window){.begin_s = w->end_s,
+	const struct fio_window now = {.begin_s = w->end_s,
 		.end_s = end_s,
 		.ios = total,
 		.p50_us = quantile_us(counts, n, total, 0.5),
 		.p99_us = quantile_us(counts, n, total, 0.99),
 		.max_us = quantile_us(counts, n, total, 1)};
+	struct fio_window *list;
+
+	if (w->n && end_s <= w->end_s) {
+		join(&w->list[w->n - 1], &now);
+		return 0;
+	}
+	if (end_s <= 0)
+		return -EUCLEAN;
+	list = realloc(w->list, (w->n + 1) * sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	w->list = list;
+	list[w->n++] = now;
 	w->end_s = end_s;
 	return 0;
 }

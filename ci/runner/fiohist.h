@@ -6,7 +6,8 @@
  * before, by latency.  Bucket i of 64 * 2^k ns wide groups is as fio 3 documents and its tool
  * fiologparser_hist.py reads them: values below 128 ns have a bucket each, and from there on each
  * doubling has 64.  fio writes a line with the first completion after its interval has passed, so
- * a window is longer where nothing completed.  Pure; any thread.
+ * a window is longer where nothing completed.  Lines of one millisecond are one window; of their
+ * percentiles the higher ones count.  Pure; any thread.
  */
 #ifndef CI_RUNNER_FIOHIST_H
 #define CI_RUNNER_FIOHIST_H

@@ -449,6 +449,24 @@ TEST(merging_appends_the_rounds)
 	results_free(b);
 }
 
+/* They are of the last round only. */
+TEST(merging_keeps_the_later_curves)
+{
+	static const double x[] = {1, 2}, first[] = {5, 6}, later[] = {7, 8};
+	struct results *a = run_of("d0a712d", 1000, 5, 7), *b = run_of("d0a712d", 2000, 6, 7);
+	struct err e = {0};
+
+	assert_int_equal(results_add_curve(a, "c", "s", "iops", x, first, 2, NULL, &e), 0);
+	assert_int_equal(results_add_curve(a, "old", "s", "iops", x, first, 2, NULL, &e), 0);
+	assert_int_equal(results_add_curve(b, "c", "s", "iops", x, later, 2, NULL, &e), 0);
+	assert_int_equal(results_merge(a, b, "b.json", &e), 0);
+	assert_int_equal(a->ncurves, 2);
+	assert_true(results_find_curve(a, "c")->y[1] == 8);
+	assert_true(results_find_curve(a, "old")->y[1] == 6);
+	results_free(a);
+	results_free(b);
+}
+
 TEST(a_file_that_is_one_round_counts_once)
 {
 	struct results *a = run_of("d0a712d", 1000, 5, 7), *b = run_of("d0a712d", 2000, 6, 7);

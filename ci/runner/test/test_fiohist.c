@@ -45,6 +45,24 @@ TEST(lines_become_windows)
 	free(w);
 }
 
+TEST(lines_of_one_moment_are_one_window)
+{
+	struct fio_window *w;
+	size_t n;
+
+	assert_int_equal(fio_hist_parse("100, 1, 4096, 0, 7, 0, 0\n"
+					"300, 1, 4096, 0, 0, 1, 0\n"
+					"300, 1, 4096, 0, 4, 0, 1\n",
+				 &w, &n, &e),
+		0);
+	assert_int_equal(n, 2);
+	assert_int_equal(w[1].ios, 6);
+	assert_float_equal(w[1].begin_s, 0.1, 1e-9);
+	assert_float_equal(w[1].end_s, 0.3, 1e-9);
+	assert_float_equal(w[1].max_us, 0.003, 1e-9);
+	free(w);
+}
+
 TEST(what_is_no_log_is_refused_with_its_line)
 {
 	static const char *const bad[] = {"100, 1, 4096, 1\nnonsense\n", "100, 1, 4096, 1\n90, 1, 4096, 1\n",
