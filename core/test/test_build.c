@@ -49,7 +49,9 @@ static void add(struct fix *f, uint64_t lba, uint32_t sector, uint32_t len)
 	struct object_extent x = {.lba = lba, .len = len, .kind = EXTENT_DATA};
 	const uint32_t *crcs = sector % 8 || below(f, 4) == 0 ? NULL : &f->crcs[sector / 8];
 
-	assert_int_equal(build_add_known(&f->b, &x, f->mem + (size_t)sector * 512, crcs), 0);
+	assert_int_equal(
+		build_place(&f->b, lba, len, f->mem + (size_t)sector * 512, crcs, &x.off), 0);
+	assert_int_equal(build_extent(&f->b, &x), 0);
 }
 
 /* Data in one piece, as the store will have it. */

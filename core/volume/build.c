@@ -23,7 +23,7 @@ void build_free(struct build *b)
 	*b = (struct build){0};
 }
 
-static int grow(void *array, uint32_t *cap, uint32_t need, size_t size)
+int build_grow(void *array, uint32_t *cap, uint32_t need, size_t size)
 {
 	void **a = array, *p;
 	uint32_t n = *cap ? *cap : 256;
@@ -59,7 +59,7 @@ int build_data(struct build *b, const void *mem, size_t len)
 	if (last && (uint8_t *)last->iov_base + last->iov_len == mem) {
 		last->iov_len += len;
 	} else {
-		if (grow(&b->iov, &b->iov_cap, b->niov + 1, sizeof(*b->iov)) < 0)
+		if (build_grow(&b->iov, &b->iov_cap, b->niov + 1, sizeof(*b->iov)) < 0)
 			return -ENOMEM;
 		b->iov[b->niov++] =
 			(struct iovec){.iov_base = (void *)(uintptr_t)mem, .iov_len = len};
@@ -70,7 +70,10 @@ int build_data(struct build *b, const void *mem, size_t len)
 
 int build_extent(struct build *b, const struct object_extent *x)
 {
-	if (grow(&b->ext, &b->ext_cap, b->h.extents + 1, sizeof(*b->ext)) < 0)
+	/* Readers refuse anything else. */
+	assert(!b->h.extents ||
+		x->lba >= b->ext[b->h.extents - 1].lba + b->ext[b->h.extents - 1].len);
+	if (build_grow(&b->ext, &b->ext_cap, b->h.extents + 1, sizeof(*b->ext)) < 0)
 		return -ENOMEM;
 	b->ext[b->h.extents++] = *x;
 	return 0;
@@ -79,7 +82,7 @@ int build_extent(struct build *b, const struct object_extent *x)
 /* Blocks [first, first + n) of the data have these CRCs. */
 static int note_crcs(struct build *b, uint64_t first, uint32_t n, const uint32_t *crcs)
 {
-	if (grow(&b->known, &b->known_cap, (uint32_t)first + n, sizeof(*b->known)) < 0)
+	if (build_grow(&b->known, &b->known_cap, (uint32_t)first + n, sizeof(*b->known)) < 0)
 		return -ENOMEM;
 	memset(b->known + b->nknown, 0, (first - b->nknown) * sizeof(*b->known));
 	memcpy(b->known + first, crcs, n * sizeof(*crcs));
@@ -87,33 +90,27 @@ static int note_crcs(struct build *b, uint64_t first, uint32_t n, const uint32_t
 	return 0;
 }
 
-int build_add_known(
-	struct build *b, const struct object_extent *x, const void *mem, const uint32_t *crcs)
+int build_place(struct build *b, uint64_t lba, uint32_t len, const void *mem, const uint32_t *crcs,
+	uint32_t *off)
 {
-	struct object_extent y = *x;
+	uint64_t pad = (lba - b->data_sectors) % BLOCK_SECTORS;
 	int rc = 0;
 
-	/* Readers refuse anything else. */
-	assert(!b->h.extents ||
-		x->lba >= b->ext[b->h.extents - 1].lba + b->ext[b->h.extents - 1].len);
-	if (mem) {
-		uint64_t pad = (x->lba - b->data_sectors) % BLOCK_SECTORS;
-
-		/* Small extents are packed; larger ones keep their place within a block. */
-		if (pad && x->len >= BLOCK_SECTORS)
-			rc = build_data(b, zeroes, pad * SECTOR);
-		y.off = (uint32_t)b->data_sectors;
-		if (rc == 0 && crcs && y.off % BLOCK_SECTORS == 0 && x->len >= BLOCK_SECTORS)
-			rc = note_crcs(b, y.off / BLOCK_SECTORS, x->len / BLOCK_SECTORS, crcs);
-		if (rc == 0)
-			rc = build_data(b, mem, (size_t)x->len * SECTOR);
-	}
-	return rc < 0 ? rc : build_extent(b, &y);
+	/* Small extents are packed; larger ones keep their place within a block. */
+	if (pad && len >= BLOCK_SECTORS)
+		rc = build_data(b, zeroes, pad * SECTOR);
+	*off = (uint32_t)b->data_sectors;
+	if (rc == 0 && crcs && *off % BLOCK_SECTORS == 0 && len >= BLOCK_SECTORS)
+		rc = note_crcs(b, *off / BLOCK_SECTORS, len / BLOCK_SECTORS, crcs);
+	return rc < 0 ? rc : build_data(b, mem, (size_t)len * SECTOR);
 }
 
 int build_add(struct build *b, const struct object_extent *x, const void *mem)
 {
-	return build_add_known(b, x, mem, NULL);
+	struct object_extent y = *x;
+	int rc = mem ? build_place(b, x->lba, x->len, mem, NULL, &y.off) : 0;
+
+	return rc < 0 ? rc : build_extent(b, &y);
 }
 
 static int pad_to_block(struct build *b)
@@ -205,7 +202,7 @@ int build_crc(struct build *b, uint64_t budget_bytes)
 	b->h.data_bytes = (uint32_t)total;
 	b->h.crc_bytes = OBJECT_CRC_BYTES;
 	b->h.chunks = object_chunk_count(b->h.data_bytes, OBJECT_CRC_BYTES);
-	if (rc < 0 || grow(&b->crc, &b->crc_cap, b->h.chunks + 1, sizeof(*b->crc)) < 0)
+	if (rc < 0 || build_grow(&b->crc, &b->crc_cap, b->h.chunks + 1, sizeof(*b->crc)) < 0)
 		return -ENOMEM;
 	while (b->crc_done < total && budget_bytes) {
 		uint64_t left = total - b->crc_done,
@@ -236,7 +233,7 @@ int build_finish(struct build *b)
 		}
 		b->header_cap = need;
 	}
-	if (grow(&b->iov, &b->iov_cap, 1, sizeof(*b->iov)) < 0)
+	if (build_grow(&b->iov, &b->iov_cap, 1, sizeof(*b->iov)) < 0)
 		return -ENOMEM;
 	b->h.header_bytes = need;
 	object_encode(&b->h, b->ext, b->crc, b->header);

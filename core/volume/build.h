@@ -41,16 +41,16 @@ void build_free(struct build *b);
 
 void build_begin(struct build *b, uint16_t flags);
 
-/* Append an extent; `mem` (NULL for zero and discard) is its data.  For a GC extent, old_* is where
+/* Append an extent and its data; `mem` is NULL for zero and discard.  For a GC extent, old_* is where
  * it is. Data is placed so that a 4 KiB aligned LBA stays 4 KiB aligned in the object. */
 int build_add(struct build *b, const struct object_extent *x, const void *mem) MUST_CHECK;
 
-/* The same when the CRCs of the whole 4 KiB blocks that `mem` begins with are known already (as
- * pool_crcs() gives them: 0 and 1 mean unknown): the data need not be read for them. */
-int build_add_known(struct build *b, const struct object_extent *x, const void *mem,
-	const uint32_t *crcs) MUST_CHECK;
-
-/* Data without an extent of its own yet (bulk load adds extents itself, not in data order). */
+/* The two apart, where data is not in order of LBA.  build_place appends the data of [lba, lba+len) as
+ * build_add does, and tells its `off`, in sectors; `crcs`, or NULL, are those of the whole 4 KiB blocks
+ * that `mem` begins with, as pool_crcs() gives them (0 and 1 mean unknown): the data need not be read
+ * for them.  build_data appends as it comes.  build_extent is called in order of LBA. */
+int build_place(struct build *b, uint64_t lba, uint32_t len, const void *mem, const uint32_t *crcs,
+	uint32_t *off) MUST_CHECK;
 int build_data(struct build *b, const void *mem, size_t len) MUST_CHECK;
 int build_extent(struct build *b, const struct object_extent *x) MUST_CHECK;
 
@@ -62,5 +62,9 @@ int build_crc(struct build *b, uint64_t budget_bytes) MUST_CHECK;
 int build_finish(struct build *b) MUST_CHECK;
 
 uint64_t build_bytes(const struct build *b);
+
+/* Room for `need` elements of `size` bytes in *array (a pointer's address), of which there is room for
+ * *cap. */
+int build_grow(void *array, uint32_t *cap, uint32_t need, size_t size) MUST_CHECK;
 
 #endif

@@ -441,49 +441,22 @@ static bool begin_build(struct volume *v)
 	return true;
 }
 
-static int coalesce(struct volume *v)
-{
-	struct batch *b = v->building;
-	uint32_t end = v->coalesced + COALESCE_SLICE < b->n ? v->coalesced + COALESCE_SLICE : b->n;
-
-	for (; v->coalesced < end; v->coalesced++) {
-		const struct journal_extent *x =
-			&b->ext[MUTANT(OLDEST_WINS) ? b->n - 1 - v->coalesced : v->coalesced];
-		int rc = MUTANT(DROP_DISCARD) && x->kind != EXTENT_DATA
-				 ? 0
-				 : extmap_insert(v->scratch, x->lba, x->len,
-					   x->kind == EXTENT_DATA ? x->pos : EXTMAP_ZERO, NULL,
-					   NULL);
-
-		if (rc < 0)
-			return rc;
-	}
-	return v->coalesced == b->n;
-}
-
-static int lay_out_one(void *arg, const struct extent *e)
+static const void *held_memory(void *arg, uint64_t pos, const uint32_t **crcs)
 {
 	struct volume *v = arg;
-	struct outgoing *o = v->making;
 	uint64_t fs = journal_frame_sectors(v->journal);
-	struct object_extent x = {.lba = e->lba, .len = (uint32_t)e->len, .kind = EXTENT_ZERO};
-	const uint8_t *mem = NULL;
-	const uint32_t *crcs = NULL;
+	const struct journal_hold *h = &v->making->holds[pos / fs - v->building->first_frame];
 
-	if (e->place != EXTMAP_ZERO) {
-		const struct journal_hold *h = &o->holds[e->place / fs - v->building->first_frame];
-
-		x.kind = EXTENT_DATA;
-		mem = h->mem + e->place % fs * 512;
-		crcs = journal_crcs(v->journal, e->place);
-	}
-	return build_add_known(&o->b, &x, mem, crcs);
+	*crcs = journal_crcs(v->journal, pos);
+	return h->mem + pos % fs * 512;
 }
 
 static int lay_out(struct volume *v)
 {
+	const struct layout_source from = {.at = held_memory, .arg = v};
+
 	build_begin(&v->making->b, 0);
-	return extmap_walk(v->scratch, 0, EXTMAP_LBA_MAX, lay_out_one, v);
+	return layout_build(&v->layout, &v->making->b, &from);
 }
 
 static int put_built(struct volume *v)
@@ -516,12 +489,11 @@ static int step_once(struct volume *v)
 	case STAGE_HOLDING:
 		if (v->holds_status < 0)
 			return v->holds_status;
-		extmap_clear(v->scratch);
-		v->coalesced = 0;
+		layout_begin(&v->layout);
 		v->stage = STAGE_COALESCE;
 		break;
 	case STAGE_COALESCE:
-		rc = coalesce(v);
+		rc = layout_coalesce(&v->layout, v->building->ext, v->building->n);
 		if (rc == 1)
 			v->stage = STAGE_LAYOUT;
 		break;
@@ -633,8 +605,7 @@ int destage_init(struct volume *v)
 							: 4;
 	if (v->puts_max > PUTS_MAX)
 		v->puts_max = PUTS_MAX;
-	v->scratch = extmap_new();
-	return v->scratch ? 0 : -ENOMEM;
+	return layout_init(&v->layout);
 }
 
 static void free_batches(struct batch *b)
@@ -675,6 +646,5 @@ void destage_fini(struct volume *v)
 	free_outgoing(v->making);
 	free_outgoing(v->out);
 	free_outgoing(v->free_out);
-	if (v->scratch)
-		extmap_free(v->scratch);
+	layout_fini(&v->layout);
 }

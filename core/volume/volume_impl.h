@@ -5,10 +5,10 @@
 
 #include "format/checkpoint.h"
 #include "map/objmap.h"
-#include "volume/build.h"
+#include "volume/layout.h"
 #include "volume/volume.h"
 
-enum { PUTS_MAX = 16, APPLY_SLICE = 128, CRC_SLICE_BYTES = 256 << 10, COALESCE_SLICE = 256 };
+enum { PUTS_MAX = 16, APPLY_SLICE = 128, CRC_SLICE_BYTES = 256 << 10 };
 
 /* Acknowledged records on their way into one object. */
 struct batch {
@@ -105,8 +105,8 @@ struct volume {
 	enum build_stage stage;
 	struct batch *building;
 	struct outgoing *making;
-	struct extmap *scratch;
-	uint32_t coalesced, holds_pending;
+	struct layout layout;
+	uint32_t holds_pending;
 	int holds_status;
 	uint32_t puts_max, puts_in_flight;
 	struct loop_timer age_timer, rest_timer;
