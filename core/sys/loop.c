@@ -17,7 +17,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { ROUNDS_MAX = 16, HEAP_FIRST = 64 };
+enum { ROUNDS_MAX = 16, HEAP_FIRST = 64, SKIPS_MAX = 4 };
 
 void loop_init(struct loop *l, const struct loop_ops *ops)
 {
@@ -256,8 +256,12 @@ static int run_rounds(struct loop *l)
 
 	for (int round = 0; round < ROUNDS_MAX; round++) {
 		n = run_tasks(l) + run_timers(l);
-		if (l->ops->reap)
-			n += l->ops->reap(l);
+		if (l->ops->reap) {
+			int reaped = l->ops->reap(l);
+
+			n += reaped;
+			l->reaped += reaped;
+		}
 		if (!n)
 			break;
 		total += n;
@@ -297,8 +301,14 @@ int loop_poll(struct loop *l, int64_t wait_ns)
 	assert(!l->polling);
 	l->polling = true;
 	l->now_ns = l->ops->clock(l);
+	l->reaped = 0;
 	n = run_rounds(l);
-	n += run_slice(l);
+	if (l->reaped && l->skips < SKIPS_MAX) {
+		l->skips++;
+	} else {
+		l->skips = 0;
+		n += run_slice(l);
+	}
 	if (!n && wait_ns != 0)
 		n = wait_and_run(l, wait_ns);
 	loop_submit(l);

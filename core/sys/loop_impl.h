@@ -50,6 +50,7 @@ struct loop {
 	struct loop_task *ready, **ready_end; /* FIFO */
 	uint64_t ready_n;
 	struct loop_task *later, **later_end; /* background slices, FIFO */
+	int reaped, skips; /* completions in this poll; polls in a row that left the background out */
 
 	struct heap_entry *heap; /* binary, smallest (when_ns, order) first */
 	uint32_t heap_n, heap_cap;

@@ -417,15 +417,20 @@ static uint64_t write_steadily(struct image_env *e, uint64_t for_ns)
 	return longest;
 }
 
-/* The log has room for 6 MiB, which is less than comes while the store stops. */
+/* The log has room for 6 MiB, which is less than comes while the store stops.  Before, nobody wrote for a
+ * while: then nobody looks at the store's pace either. */
 TEST(a_store_that_stops_for_seconds_slows_writers_and_stops_none)
 {
 	struct image_env *e = ie_new("stops");
 	char url[300];
 
-	snprintf(url, sizeof(url), "model:custom,stop_at=300ms,stop_for=2s:%s", e->store);
+	snprintf(url, sizeof(url), "model:custom,stop_at=500ms,stop_for=2s:%s", e->store);
 	ie_store(e, url);
 	ie_open(e, LSVD_DRIVE_INLINE);
+	model_write(e, 0, 8);
+	IE_OK(e, lsvd_image_drain(e->img));
+	for (uint64_t from = now_ns(); now_ns() - from < 200000000;)
+		lsvd_poll(e->ctx, 10000000);
 	assert_in_range(write_steadily(e, 2500000000), 0, 1000000000);
 	model_check_all(e);
 	IE_OK(e, lsvd_image_drain(e->img));

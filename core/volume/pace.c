@@ -155,8 +155,11 @@ static void pace_again(struct loop_timer *t)
 
 void pace_watch(struct volume *v)
 {
-	if (!loop_timer_armed(&v->pace_timer))
-		loop_timer_set(v->loop, &v->pace_timer, loop_now(v->loop) + PACE_NS);
+	/* Idle, the timer is for giving memory back: far away. */
+	if (loop_timer_armed(&v->pace_timer) && !v->idle)
+		return;
+	v->idle = false;
+	loop_timer_set(v->loop, &v->pace_timer, loop_now(v->loop) + PACE_NS);
 }
 
 void pace_init(struct volume *v)
