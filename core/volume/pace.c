@@ -121,12 +121,28 @@ static uint64_t rate_by_room(const struct volume *v)
 	return rate > TRICKLE ? rate : TRICKLE;
 }
 
+static unsigned pieces_by_share(uint32_t full)
+{
+	return full < 30 ? 1 : full < 60 ? 2 : full < 80 ? 3 : 4;
+}
+
+/* What is dirty beyond journal.ram wants memory that nobody has touched yet, which can be slower than the
+ * disk, or is read back: press harder long before. */
+static unsigned pieces_by_memory(const struct volume *v)
+{
+	uint64_t eighths = 8 * v->dirty_bytes / v->cfg.journal_ram_bytes;
+
+	return eighths < 3 ? 1 : eighths < 5 ? 2 : eighths < 7 ? 3 : 4;
+}
+
 static void pace(struct volume *v)
 {
 	uint32_t full = fullness_percent(v);
 
 	v->pace.rests = pace_calm(v);
-	v->pace.pieces_in_flight = full < 30 ? 1 : full < 60 ? 2 : full < 80 ? 3 : 4;
+	v->pace.pieces_in_flight = pieces_by_share(full);
+	if (v->pace.pieces_in_flight < pieces_by_memory(v))
+		v->pace.pieces_in_flight = pieces_by_memory(v);
 	/* Garbage collection shares the pace, and must not fall behind for ever. */
 	v->pace.pieces_in_flight += v->gc_lack >= LACK_HIGHER ? 2 : v->gc_lack >= LACK_HIGH ? 1 : 0;
 	journal_set_rate(v->journal, silent(v) ? rate_by_room(v) : rate_by_drain(v, full));
