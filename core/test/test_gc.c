@@ -61,9 +61,9 @@ TEST(what_the_log_has_is_not_fetched)
 
 	IE_OK(e, lsvd_image_gc(e->img, 90));
 	assert_int_equal(ie_stats(e).gc_bytes - st.gc_bytes, 1 << 20);
-	/* Headers only; one that comes late is asked for twice. */
+	/* Headers only, not the MiB that is moved; one that comes late is asked for twice. */
 	assert_in_range(ie_stats(e).gets - st.gets, OBJECTS, 2 * OBJECTS);
-	assert_true(ie_stats(e).get_bytes - st.get_bytes <= 2 * OBJECTS * (8 << 10));
+	assert_in_range(ie_stats(e).get_bytes - st.get_bytes, OBJECTS * (4 << 10), 256 << 10);
 	model_check_all(e);
 	ie_free(e);
 }

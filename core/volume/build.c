@@ -68,6 +68,26 @@ int build_data(struct build *b, const void *mem, size_t len)
 	return 0;
 }
 
+int build_zeroes(struct build *b, uint64_t sectors)
+{
+	int rc = 0;
+
+	for (uint64_t n; rc == 0 && sectors; sectors -= n) {
+		n = sectors < OBJECT_ALIGN / SECTOR ? sectors : OBJECT_ALIGN / SECTOR;
+		rc = build_data(b, zeroes, n * SECTOR);
+	}
+	return rc;
+}
+
+uint32_t build_pad(uint64_t lba, uint64_t len, uint64_t at)
+{
+	uint32_t pad = (uint32_t)((lba - at) % BUILD_CHUNK_SECTORS);
+
+	if (pad * (uint64_t)BUILD_CHUNK_WORTH <= len)
+		return pad;
+	return len >= BLOCK_SECTORS ? pad % BLOCK_SECTORS : 0;
+}
+
 int build_extent(struct build *b, const struct object_extent *x)
 {
 	/* Readers refuse anything else. */
@@ -93,12 +113,9 @@ static int note_crcs(struct build *b, uint64_t first, uint32_t n, const uint32_t
 int build_place(struct build *b, uint64_t lba, uint32_t len, const void *mem, const uint32_t *crcs,
 	uint32_t *off)
 {
-	uint64_t pad = (lba - b->data_sectors) % BLOCK_SECTORS;
-	int rc = 0;
+	/* Small extents are packed; larger ones keep their place within a block, or more. */
+	int rc = build_zeroes(b, build_pad(lba, len, b->data_sectors));
 
-	/* Small extents are packed; larger ones keep their place within a block. */
-	if (pad && len >= BLOCK_SECTORS)
-		rc = build_data(b, zeroes, pad * SECTOR);
 	*off = (uint32_t)b->data_sectors;
 	if (rc == 0 && crcs && *off % BLOCK_SECTORS == 0 && len >= BLOCK_SECTORS)
 		rc = note_crcs(b, *off / BLOCK_SECTORS, len / BLOCK_SECTORS, crcs);
@@ -117,7 +134,7 @@ static int pad_to_block(struct build *b)
 {
 	uint64_t rest = b->data_sectors % BLOCK_SECTORS;
 
-	return rest ? build_data(b, zeroes, (BLOCK_SECTORS - rest) * SECTOR) : 0;
+	return rest ? build_zeroes(b, BLOCK_SECTORS - rest) : 0;
 }
 
 static uint64_t total_bytes(const struct build *b)

@@ -54,6 +54,14 @@ int build_place(struct build *b, uint64_t lba, uint32_t len, const void *mem, co
 int build_data(struct build *b, const void *mem, size_t len) MUST_CHECK;
 int build_extent(struct build *b, const struct object_extent *x) MUST_CHECK;
 
+/* Sectors to leave free before `len` sectors of data from `lba` on that would lie at sector `at` of an
+ * object.  What is a block or longer keeps its place within a block; where that costs little, also its
+ * place within BUILD_CHUNK_SECTORS, the unit of the read cache: then an aligned read of so much is one
+ * chunk, not parts of two. */
+enum { BUILD_CHUNK_SECTORS = 128, BUILD_CHUNK_WORTH = 16 };
+uint32_t build_pad(uint64_t lba, uint64_t len, uint64_t at);
+int build_zeroes(struct build *b, uint64_t sectors) MUST_CHECK;
+
 /* Pad the data, then compute CRCs of at most `budget_bytes` more.  1: all done, 0: call again,
  * -ENOMEM. */
 int build_crc(struct build *b, uint64_t budget_bytes) MUST_CHECK;

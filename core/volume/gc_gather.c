@@ -390,17 +390,31 @@ static uint32_t extent_of(const struct collector *c, uint32_t i, uint32_t *len)
 	return i;
 }
 
-/* Give every piece its place; the sectors of data in all.  Large extents keep their place within a
- * block, as in build_add. */
+/* How far piece i and those after it continue each other in LBA. */
+static uint64_t run_sectors(const struct collector *c, uint32_t i)
+{
+	uint64_t lba = c->pieces[i].lba, end = lba;
+
+	for (; i < c->npieces && c->pieces[i].lba == end; i++)
+		end += c->pieces[i].len;
+	return end - lba;
+}
+
+/* Give every piece its place; the sectors of data in all. */
 static uint64_t place_pieces(struct collector *c)
 {
-	uint64_t at = 0;
+	uint64_t at = 0, run_end = UINT64_MAX;
 	uint32_t len;
 
 	for (uint32_t i = 0, end; i < c->npieces; i = end) {
+		uint64_t lba = c->pieces[i].lba;
+
 		end = extent_of(c, i, &len);
-		if (len >= SECTORS_PER_BLOCK)
-			at += (c->pieces[i].lba - at) % SECTORS_PER_BLOCK;
+		if (lba != run_end) {
+			run_end = lba + run_sectors(c, i);
+			at += build_pad(lba, run_end - lba, at);
+		}
+		at += build_pad(lba, len, at);
 		for (uint32_t k = i; k < end; k++) {
 			c->pieces[k].at = (uint32_t)at;
 			at += c->pieces[k].len;

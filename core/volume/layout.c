@@ -211,20 +211,31 @@ static uint32_t sort_runs(struct layout *l)
 	return n;
 }
 
+static uint32_t run_end(const struct layout *l, uint32_t first, uint64_t *len)
+{
+	uint32_t i = first;
+
+	*len = 0;
+	do
+		*len += l->piece[i++].len;
+	while (i < l->n && same_run(&l->piece[i - 1], &l->piece[i]));
+	return i;
+}
+
 static int place_run(
 	struct layout *l, struct build *b, uint32_t first, const struct layout_source *from)
 {
-	uint32_t i = first;
-	int rc;
+	uint64_t len;
+	uint32_t end = run_end(l, first, &len);
+	int rc = build_zeroes(b, build_pad(l->piece[first].lba, len, b->data_sectors));
 
-	do {
+	for (uint32_t i = first; rc == 0 && i < end; i++) {
 		struct layout_piece *p = &l->piece[i];
 		const uint32_t *crcs = NULL;
 		const void *mem = from->at(from->arg, p->pos, &crcs);
 
 		rc = build_place(b, p->lba, p->len, mem, crcs, &p->off);
-		i++;
-	} while (rc == 0 && i < l->n && same_run(&l->piece[i - 1], &l->piece[i]));
+	}
 	return rc;
 }
 
