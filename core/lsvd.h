@@ -324,7 +324,7 @@ LSVD_API int lsvd_discard(struct lsvd_image *img, uint64_t len_bytes, uint64_t o
 LSVD_API int lsvd_write_zeroes(struct lsvd_image *img, uint64_t len_bytes, uint64_t offset_bytes);
 
 /* A completion queue for threads that are not the loop (thread drive): requests submitted through
- * it are not called back but reaped, and an eventfd becomes readable when some are there. */
+ * it are not called back but reaped, and an eventfd tells poll(2) when some are there.  Any thread. */
 struct lsvd_queue;
 LSVD_API int lsvd_queue_new(struct lsvd_ctx *ctx, unsigned depth, struct lsvd_queue **q, char *why);
 LSVD_API void lsvd_queue_free(struct lsvd_queue *q);
@@ -334,7 +334,9 @@ LSVD_API int lsvd_queue_submit(struct lsvd_queue *q, struct lsvd_image *img, str
  */
 LSVD_API int lsvd_queue_reap(
 	struct lsvd_queue *q, struct lsvd_io **ios, unsigned min, unsigned max, int64_t wait_ns);
-LSVD_API int lsvd_queue_fd(const struct lsvd_queue *q);
+/* The eventfd, which is kept readable while requests are there from the first call on; without one,
+ * waiting costs fewer system calls. */
+LSVD_API int lsvd_queue_fd(struct lsvd_queue *q);
 
 /* ---- what happened: statistics and traces ---- */
 

@@ -17,11 +17,9 @@
 #include "sys/container.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -152,8 +150,6 @@ void door_close(struct lsvd_ctx *ctx)
 
 /* ---- completing ---- */
 
-static void queue_push(struct lsvd_queue *q, struct lsvd_io *io);
-
 void door_complete(struct lsvd_ctx *ctx, struct lsvd_io *io)
 {
 	struct io_priv *p = io_priv(io);
@@ -215,7 +211,7 @@ static void come_in(struct loop_task *t)
 		io_start(p->img, io);
 }
 
-static int submit(struct lsvd_image *img, struct lsvd_io *io, struct lsvd_queue *q)
+int door_submit(struct lsvd_image *img, struct lsvd_io *io, struct lsvd_queue *q)
 {
 	struct lsvd_ctx *ctx = img->ctx;
 	struct io_priv *p = io_priv(io);
@@ -240,7 +236,7 @@ static int submit(struct lsvd_image *img, struct lsvd_io *io, struct lsvd_queue 
 
 int lsvd_submit(struct lsvd_image *img, struct lsvd_io *io)
 {
-	return submit(img, io, NULL);
+	return door_submit(img, io, NULL);
 }
 
 /* ---- blocking ---- */
@@ -317,133 +313,4 @@ int lsvd_discard(struct lsvd_image *img, uint64_t len_bytes, uint64_t offset_byt
 int lsvd_write_zeroes(struct lsvd_image *img, uint64_t len_bytes, uint64_t offset_bytes)
 {
 	return transfer(img, LSVD_WRITE_ZEROES, NULL, len_bytes, offset_bytes);
-}
-
-/* ---- queues ---- */
-
-struct lsvd_queue {
-	struct lsvd_ctx *ctx;
-	pthread_mutex_t mutex;
-	struct lsvd_io *first, **last;
-	unsigned depth, ready;
-	atomic_uint out;
-	bool signalled; /* the eventfd is readable */
-	int fd;
-};
-
-int lsvd_queue_new(struct lsvd_ctx *ctx, unsigned depth, struct lsvd_queue **out, char *why)
-{
-	struct lsvd_queue *q;
-	struct err e = {.msg = ""};
-	int rc = 0;
-
-	if (ctx->drive != LSVD_DRIVE_THREAD)
-		rc = err_set(&e, -EINVAL, "a queue needs a context with thread drive");
-	else if (!depth)
-		rc = err_set(&e, -EINVAL, "a queue of depth 0 makes no sense");
-	q = rc == 0 ? calloc(1, sizeof(*q)) : NULL;
-	if (rc == 0 && !q)
-		rc = -ENOMEM;
-	if (rc == 0) {
-		q->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (q->fd < 0) {
-			rc = err_set(&e, -errno, "eventfd: %s", strerror(errno));
-			free(q);
-		}
-	}
-	if (rc == 0) {
-		q->ctx = ctx;
-		q->depth = depth;
-		q->last = &q->first;
-		pthread_mutex_init(&q->mutex, NULL);
-		*out = q;
-	}
-	why_copy(why, &e, rc);
-	return rc;
-}
-
-void lsvd_queue_free(struct lsvd_queue *q)
-{
-	close(q->fd);
-	pthread_mutex_destroy(&q->mutex);
-	free(q);
-}
-
-int lsvd_queue_fd(const struct lsvd_queue *q)
-{
-	return q->fd;
-}
-
-static void queue_push(struct lsvd_queue *q, struct lsvd_io *io)
-{
-	struct io_priv *p = io_priv(io);
-	bool signal;
-
-	p->next = NULL;
-	pthread_mutex_lock(&q->mutex);
-	*q->last = io;
-	q->last = &p->next;
-	q->ready++;
-	signal = !q->signalled;
-	q->signalled = true;
-	pthread_mutex_unlock(&q->mutex);
-	if (signal)
-		eventfd_write(q->fd, 1);
-}
-
-int lsvd_queue_submit(struct lsvd_queue *q, struct lsvd_image *img, struct lsvd_io *io)
-{
-	int rc;
-
-	if (atomic_fetch_add(&q->out, 1) >= q->depth) {
-		atomic_fetch_sub(&q->out, 1);
-		return -EAGAIN;
-	}
-	rc = submit(img, io, q);
-	if (rc < 0)
-		atomic_fetch_sub(&q->out, 1);
-	return rc;
-}
-
-static unsigned queue_pop(struct lsvd_queue *q, struct lsvd_io **ios, unsigned max)
-{
-	unsigned n = 0;
-	eventfd_t count;
-
-	pthread_mutex_lock(&q->mutex);
-	while (n < max && q->first) {
-		struct lsvd_io *io = q->first;
-
-		q->first = io_priv(io)->next;
-		if (!q->first)
-			q->last = &q->first;
-		q->ready--;
-		ios[n++] = io;
-	}
-	if (!q->first && q->signalled) {
-		eventfd_read(q->fd, &count);
-		q->signalled = false;
-	}
-	pthread_mutex_unlock(&q->mutex);
-	atomic_fetch_sub(&q->out, n);
-	return n;
-}
-
-int lsvd_queue_reap(
-	struct lsvd_queue *q, struct lsvd_io **ios, unsigned min, unsigned max, int64_t wait_ns)
-{
-	uint64_t deadline = wait_ns < 0 ? UINT64_MAX : clock_ns() + (uint64_t)wait_ns;
-	unsigned n = queue_pop(q, ios, max);
-
-	while (n < min && n < max) {
-		struct pollfd p = {.fd = q->fd, .events = POLLIN};
-		uint64_t now = clock_ns(), left = deadline > now ? deadline - now : 0;
-		struct timespec ts = {.tv_sec = (time_t)(left / 1000000000u),
-			.tv_nsec = (long)(left % 1000000000u)};
-
-		if (!left || (ppoll(&p, 1, wait_ns < 0 ? NULL : &ts, NULL) < 0 && errno != EINTR))
-			break;
-		n += queue_pop(q, ios + n, max - n);
-	}
-	return (int)n;
 }

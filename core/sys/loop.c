@@ -5,7 +5,8 @@
  * One loop_poll() is a few rounds; a round runs the tasks that were ready when it began (posted
  * ones first), the timers that were due and armed by then, and the completions that are there. What
  * these queue belongs to the next round, so nobody starves anybody.  A poll ends when a round found
- * nothing, or after ROUNDS_MAX, so that a chain of tasks that never ends cannot keep the caller.
+ * nothing, or after ROUNDS_MAX, so that a chain of tasks that never ends cannot keep the caller.  When
+ * other threads post without end every poll has so many; then the background gets a slice a round.
  *
  * Posting: a lock-free stack (push by compare-and-swap, taken whole by the loop and turned round).
  * No wake-up is lost: the loop sets `asleep`, then looks at the stack; a poster pushes, then looks
@@ -17,7 +18,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { ROUNDS_MAX = 16, HEAP_FIRST = 64, SKIPS_MAX = 4 };
+enum { ROUNDS_FEW = 3, ROUNDS_MAX = 16, HEAP_FIRST = 64, SKIPS_MAX = 4 };
 
 void loop_init(struct loop *l, const struct loop_ops *ops)
 {
@@ -265,6 +266,8 @@ static int run_rounds(struct loop *l)
 		if (!n)
 			break;
 		total += n;
+		if (round >= ROUNDS_FEW)
+			total += run_slice(l);
 	}
 	return total;
 }

@@ -61,7 +61,8 @@ void loop_defer(struct loop *l, struct loop_task *t);
 /* Long work cut into slices: run `t` after everything that is ready, and after I/O was submitted; one such
  * task a loop_poll(), so a slice (aim at 50 us) delays nobody by more than itself.  A poll in which I/O
  * completed leaves it out, a few times in a row at most: whoever waited for that is about to submit more,
- * and the slice runs while the disk has it.  Loop thread. */
+ * and the slice runs while the disk has it; a poll of many rounds has a slice in each of the later ones.
+ * Loop thread. */
 void loop_background(struct loop *l, struct loop_task *t);
 
 /* Run `t` on the loop soon; wakes a sleeping loop.  Any thread.  Lock-free.  Posting a task that is

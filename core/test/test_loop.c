@@ -330,6 +330,90 @@ TEST(submissions_are_batched_and_idle_polls_are_free)
 	loop_free(l);
 }
 
+/* ---- the background ---- */
+
+struct work {
+	struct loop_task task;
+	struct loop *l;
+	bool background;
+	unsigned left, runs;
+};
+
+static void work_run(struct loop_task *t)
+{
+	struct work *w = container_of(t, struct work, task);
+
+	w->runs++;
+	if (!w->left)
+		return;
+	w->left--;
+	if (w->background)
+		loop_background(w->l, &w->task);
+	else
+		loop_defer(w->l, &w->task);
+}
+
+static struct work work_of(struct loop *l, bool background, unsigned times)
+{
+	return (struct work){
+		.task.run = work_run, .l = l, .background = background, .left = times - 1};
+}
+
+BOTH(a_poll_runs_one_slice)
+{
+	struct work w = work_of(l, true, 5);
+
+	loop_background(l, &w.task);
+	for (unsigned i = 1; i <= 5; i++) {
+		loop_poll(l, 0);
+		assert_int_equal(w.runs, i);
+	}
+	loop_poll(l, 0);
+	assert_int_equal(w.runs, 5);
+}
+
+BOTH(a_poll_that_does_not_end_runs_several)
+{
+	struct work chain = work_of(l, false, 1000), w = work_of(l, true, 1000);
+
+	loop_background(l, &w.task);
+	loop_defer(l, &chain.task);
+	for (int i = 0; i < 10; i++)
+		loop_poll(l, 0);
+	assert_true(chain.left > 0);
+	assert_in_range(w.runs, chain.runs / 2, chain.runs);
+	while (loop_poll(l, 0) > 0)
+		;
+}
+
+/* Each poll finds the completion that the one before has submitted. */
+TEST(a_poll_with_completions_leaves_the_background_out_but_not_for_ever)
+{
+	struct loop *l = new_loop(false);
+	struct work w = work_of(l, true, 1000);
+	struct nop n = {.fired = 1};
+	unsigned without = 0, with = 0;
+
+	loop_background(l, &w.task);
+	while (without + with < 60) {
+		unsigned runs = w.runs;
+
+		if (n.fired)
+			start_nop(l, &n);
+		loop_submit(l);
+		loop_poll(l, 0);
+		if (n.fired)
+			*(w.runs == runs ? &without : &with) += 1;
+	}
+	assert_in_range(without, 40, 50);
+	w.left = 0;
+	while (loop_poll(l, 0) > 0)
+		;
+	loop_free(l);
+}
+
+/* ---- limits of the ring ---- */
+
 TEST(more_requests_than_entries)
 {
 	enum { N = 1000 };
