@@ -226,3 +226,21 @@ TEST(long_runs_keep_their_place_in_a_chunk)
 	assert_int_equal(f.b.data_sectors, 24 + 2048 + 16 * 8 + 1024);
 	tear_down(&f);
 }
+
+TEST(a_long_discard_is_cut_as_the_map_would_cut_it)
+{
+	struct fix f;
+	uint64_t end = 100;
+
+	set_up(&f);
+	begin(&f, 0);
+	add(&f, 100, 1u << 30, EXTENT_DISCARD);
+	lay_out(&f);
+	for (uint32_t i = 0; i < f.b.h.extents; i++) {
+		assert_int_equal(f.b.ext[i].lba, end);
+		assert_true(f.b.ext[i].len <= EXTMAP_LEN_MAX);
+		end += f.b.ext[i].len;
+	}
+	assert_int_equal(end, 100 + (1u << 30));
+	tear_down(&f);
+}

@@ -128,6 +128,21 @@ static uint32_t sort_by_lba(struct layout *l, const struct journal_extent *ext, 
 	return count;
 }
 
+/* Cut where the map would cut it: applying one extent is one step of the loop's. */
+static int add_cut(struct layout *l, struct layout_piece p)
+{
+	while (p.len > EXTMAP_LEN_MAX) {
+		struct layout_piece first = p;
+
+		first.len = EXTMAP_LEN_MAX;
+		if (add_piece(l, &first) < 0)
+			return -ENOMEM;
+		p.lba += first.len;
+		p.len -= first.len;
+	}
+	return add_piece(l, &p);
+}
+
 /* 1: done; 0: extents overlap in part, or -ENOMEM. */
 static int take_sorted(struct layout *l, const struct journal_extent *ext, uint32_t n)
 {
@@ -141,7 +156,7 @@ static int take_sorted(struct layout *l, const struct journal_extent *ext, uint3
 				return 0;
 			continue; /* the next one is newer */
 		}
-		if (add_piece(l, &p) < 0)
+		if (add_cut(l, p) < 0)
 			return -ENOMEM;
 	}
 	return 1;
