@@ -124,7 +124,8 @@ struct foreign {
 	const char *wrong;
 };
 
-/* Each thread its own part of the image: write, and read what was written before. */
+/* Each thread its own part of the image: write, and read what was written before.  Every other one waits
+ * by the eventfd. */
 static const char *use_queue(struct foreign *f, struct lsvd_queue *q, uint8_t *buf)
 {
 	struct lsvd_io io[DEPTH] = {0}, *ready[DEPTH];
@@ -134,7 +135,7 @@ static const char *use_queue(struct foreign *f, struct lsvd_queue *q, uint8_t *b
 	bool busy[64] = {false};
 
 	while (submitted < THREAD_IOS || out) {
-		struct pollfd p = {.fd = lsvd_queue_fd(q), .events = POLLIN};
+		struct pollfd p = {.fd = f->id % 2 ? lsvd_queue_fd(q) : -1, .events = POLLIN};
 		int n;
 
 		for (unsigned i = 0; i < DEPTH && submitted < THREAD_IOS; i++) {
@@ -164,7 +165,7 @@ static const char *use_queue(struct foreign *f, struct lsvd_queue *q, uint8_t *b
 		if (out == DEPTH && lsvd_queue_submit(q, f->e->img,
 					    &(struct lsvd_io){.op = LSVD_FLUSH}) != -EAGAIN)
 			return "more than the queue's depth went in";
-		if (poll(&p, 1, 10000) != 1)
+		if (p.fd >= 0 && poll(&p, 1, 10000) != 1)
 			return "the eventfd did not become readable";
 		n = lsvd_queue_reap(q, ready, 1, DEPTH, -1);
 		for (int k = 0; k < n; k++) {
@@ -244,6 +245,28 @@ TEST(a_queue_reaps_what_is_there_and_no_more)
 	assert_int_equal(lsvd_queue_submit(q, e->img, &io[1]), 0);
 	assert_int_equal(lsvd_queue_reap(q, out, 4, 4, 50000000), 1);
 	assert_ptr_equal(out[0], &io[1]);
+	lsvd_queue_free(q);
+	ie_free(e);
+}
+
+TEST(an_eventfd_that_is_asked_for_late_tells_what_is_there)
+{
+	struct image_env *e = ie_new("late");
+	struct lsvd_io io = {.op = LSVD_FLUSH}, *out[4];
+	struct pollfd p = {.events = POLLIN};
+	struct lsvd_queue *q;
+
+	ie_open(e, LSVD_DRIVE_THREAD);
+	IE_OK(e, lsvd_queue_new(e->ctx, 4, &q, e->why));
+	for (int i = 0; i < 100; i++) {
+		assert_int_equal(lsvd_queue_submit(q, e->img, &io), 0);
+		if (i % 2)
+			usleep(1000);
+		p.fd = lsvd_queue_fd(q);
+		assert_int_equal(poll(&p, 1, 10000), 1);
+		assert_int_equal(lsvd_queue_reap(q, out, 1, 4, -1), 1);
+		assert_int_equal(poll(&p, 1, 0), 0);
+	}
 	lsvd_queue_free(q);
 	ie_free(e);
 }
