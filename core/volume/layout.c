@@ -13,7 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, SLICE = 256 };
+enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, SLICE = 256, MANY_RUNS = 256 };
 
 int layout_init(struct layout *l)
 {
@@ -214,7 +214,8 @@ static bool same_run(const struct layout_piece *a, const struct layout_piece *b)
 	return has_data(a) && has_data(b) && a->lba + a->len == b->lba;
 }
 
-/* Runs of pieces that continue each other in LBA, in the order in which the log has their first. */
+/* Runs of pieces that continue each other in LBA; when there are many, in the order in which the log has
+ * their first. */
 static uint32_t sort_runs(struct layout *l)
 {
 	uint32_t n = 0;
@@ -222,7 +223,8 @@ static uint32_t sort_runs(struct layout *l)
 	for (uint32_t i = 0; i < l->n; i++)
 		if (has_data(&l->piece[i]) && !(i && same_run(&l->piece[i - 1], &l->piece[i])))
 			l->sorted[n++] = (struct layout_key){.key = l->piece[i].pos, .i = i};
-	sort(l, n);
+	if (n >= MANY_RUNS)
+		sort(l, n);
 	return n;
 }
 

@@ -3,10 +3,11 @@
  * layout.h - what of a batch of journal records goes into its object, and in which order.
  *
  * Of sectors that were written more than once in the batch the newest counts (I3).  The object's
- * extents are in order of LBA; its data is in order of the log, but for what continues each other in
- * LBA: that lies together, so that it is one extent of the map.  So random writes lie in the object as
- * they lie in memory, and a PUT is a few long pieces instead of one for each write: a disk, and the
- * kernel before it, take those faster (a quarter more, measured with 4 KiB writes).
+ * extents are in order of LBA.  So is its data where it is in few runs that continue each other in LBA:
+ * what is near in LBA is near in the object, and read ahead with it.  When there are many runs, as with
+ * random writes at a rate that fills whole objects, they lie in the order of the log: a PUT is a few long
+ * pieces of memory instead of one for each write, and a disk, and the kernel before it, take those faster
+ * (a quarter more, measured with 4 KiB writes).
  *
  * layout_coalesce until it says done -> layout_build.  The arrays grow to the largest batch and stay.
  * Pure but for allocation.
