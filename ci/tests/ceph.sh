@@ -40,7 +40,7 @@ vm=rados:rbd/vm
 quietly() { "$@" > "$out" 2>&1; }
 l() { quietly "$lsvd" "$@"; }
 has() { grep -qE -- "$1" "$out" || { echo "  no '$1' in:"; sed 's/^/  | /' "$out" | tail -n 15; return 1; }; }
-ok() { "$@" || { echo "  failed: $*"; sed 's/^/  | /' "$out" | tail -n 15; return 1; }; }
+ok() { "$@" || { echo "  failed: $*"; { grep -aE '^\[ +(ERROR|LINE) ' "$out"; tail -n 15 "$out"; } | sed 's/^/  | /'; return 1; }; }
 fails() { if "$@"; then echo "  did not fail: $*"; return 1; fi; }
 within() { # SECONDS COMMAND...
 	local limit=$1 began=$SECONDS
