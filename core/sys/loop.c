@@ -83,6 +83,7 @@ static void take_posted(struct loop *l)
 
 	if (!atomic_load_explicit(&l->posted, memory_order_relaxed))
 		return;
+	l->last_post_ns = l->now_ns;
 	for (t = atomic_exchange(&l->posted, NULL); t; t = next) {
 		next = t->next;
 		if (!last)

@@ -41,6 +41,7 @@ struct heap_entry {
 struct loop {
 	const struct loop_ops *ops;
 	uint64_t now_ns;
+	uint64_t last_post_ns; /* when another thread's task was last taken */
 	uint64_t events;  /* tasks, timers and completions run */
 	uint64_t stop_at; /* run none beyond this count */
 	void (*stopped)(void *arg);

@@ -8,8 +8,8 @@
  * poll that finds nothing to submit and nothing completed makes no system call.
  *
  * Sleeping is one io_uring_enter with a time limit.  Falling asleep and waking up costs tens of
- * microseconds, in a virtual machine as much as a write takes; so while I/O is in flight the loop
- * first looks for a while whether it completes (loop_uring_spin).  Posts from other threads end it through an
+ * microseconds, in a virtual machine as much as a write takes; so while I/O is in flight, or another
+ * thread has just posted, the loop first looks for a while whether something comes (loop_uring_spin).  Posts from other threads end it through an
  * eventfd watched by a multishot poll in the ring.  The watch belongs to the thread that armed it
  * (the kernel delivers through that thread), so it is armed anew when another thread goes to sleep.
  *
@@ -292,10 +292,16 @@ static void adapt_spin(struct uring *u, uint64_t waited_ns)
 		u->spin_ns = u->spin_max_ns;
 }
 
+/* The disk is busy, or other threads have just been at work. */
+static bool something_may_come(const struct uring *u)
+{
+	return u->in_flight || u->l.now_ns - u->l.last_post_ns < u->spin_max_ns;
+}
+
 static int uring_wait(struct loop *l, uint64_t until_ns)
 {
 	struct uring *u = uring_of(l);
-	bool may_spin = u->in_flight && u->spin_max_ns;
+	bool may_spin = u->spin_max_ns && something_may_come(u);
 	uint64_t from = may_spin ? uring_clock(l) : 0;
 	int rc;
 
