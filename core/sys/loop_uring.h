@@ -33,9 +33,9 @@ void loop_uring_room(struct loop *l, unsigned n);
  * not begin late. */
 void loop_uring_batch(struct loop *l, unsigned most);
 
-/* While I/O is in flight look up to `most_ns` for something to do before sleeping; 0, the default, is
- * not to.  How long it really looks follows what waits were like lately: up to all of it when they end
- * within that time, not at all when they do not.  Loop thread. */
+/* While I/O is in flight, or just after a post, look up to `most_ns` for something to do before sleeping;
+ * 0, the default, is not to.  How long it really looks follows what waits were like lately: up to all of
+ * it when they end within that time, not at all when they do not.  Loop thread. */
 void loop_uring_spin(struct loop *l, uint64_t most_ns);
 
 /* System calls made so far: io_uring_enter, eventfd reads and writes.  For syscalls_per_io. */
