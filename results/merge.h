@@ -14,7 +14,8 @@
 /* Appends the samples of `from` to those of `to`, whose time stays.  Both must be of one commit,
  * profile, machine and set of versions, and hold the same figures with the same unit, direction and
  * parameters: -EINVAL, with a message that names the first difference; `what` names `from` in it.
- * Of curves of one name that of `from`, the later round, stays.  On an error `to` is unchanged; -ENOMEM excepted, after which it can only be freed. */
+ * Of curves of one name that of `from`, the later round, stays.  On an error `to` is unchanged; -ENOMEM
+ * excepted, after which it can only be freed. */
 int results_merge(
 	struct results *to, const struct results *from, const char *what, struct err *e) MUST_CHECK;
 

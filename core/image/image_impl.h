@@ -115,7 +115,7 @@ bool ctx_enter(struct lsvd_ctx *ctx);
 void ctx_leave(struct lsvd_ctx *ctx, bool entered);
 void door_complete(struct lsvd_ctx *ctx, struct lsvd_io *io);
 /* q NULL: it is called back */
-int door_submit(struct lsvd_image *img, struct lsvd_io *io, struct lsvd_queue *q);
+int door_submit(struct lsvd_image *img, struct lsvd_io *io, struct lsvd_queue *q) MUST_CHECK;
 
 /* queue.c.  Loop thread: it is over, and waits to be reaped. */
 void queue_push(struct lsvd_queue *q, struct lsvd_io *io);

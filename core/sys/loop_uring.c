@@ -9,9 +9,10 @@
  *
  * Sleeping is one io_uring_enter with a time limit.  Falling asleep and waking up costs tens of
  * microseconds, in a virtual machine as much as a write takes; so while I/O is in flight, or another
- * thread has just posted, the loop first looks for a while whether something comes (loop_uring_spin).  Posts from other threads end it through an
- * eventfd watched by a multishot poll in the ring.  The watch belongs to the thread that armed it
- * (the kernel delivers through that thread), so it is armed anew when another thread goes to sleep.
+ * thread has just posted, the loop first looks for a while whether something comes (loop_uring_spin).
+ * Posts from other threads end a sleep through an eventfd watched by a multishot poll in the ring.  The
+ * watch belongs to the thread that armed it (the kernel delivers through that thread), so it is armed
+ * anew when another thread goes to sleep.
  *
  * What can fail: setting up (io_uring forbidden, no memory).  Afterwards a full ring or a kernel
  * short of memory only delays submission.

@@ -177,17 +177,15 @@ TEST(what_continues_in_lba_lies_together)
 
 	set_up(&f);
 	begin(&f, 8);
-	/* two streams in turns, the second is written backwards */
-	for (uint32_t i = 0; i < 100; i++) {
-		add(&f, i * 8, 8, EXTENT_DATA);
-		add(&f, 8000 - i * 8, 8, EXTENT_DATA);
-	}
+	/* enough runs for the order of the log; the second half of each is written much later */
+	for (uint32_t i = 0; i < 600; i++)
+		add(&f, (i * 7 % 300) * 32 + i / 300 * 8, 8, EXTENT_DATA);
 	lay_out(&f);
 	check(&f);
-	assert_int_equal(f.b.h.extents, 200);
-	for (uint32_t i = 1; i < 200; i++)
-		if (i != 100)
-			assert_int_equal(f.b.ext[i].off, f.b.ext[i - 1].off + 8);
+	assert_int_equal(f.b.h.extents, 600);
+	for (uint32_t i = 0; i < 600; i += 2)
+		assert_int_equal(f.b.ext[i + 1].off, f.b.ext[i].off + 8);
+	assert_int_equal(f.b.ext[2 * 7].off, 16); /* the second to be written */
 	tear_down(&f);
 }
 

@@ -400,7 +400,8 @@ static uint64_t run_sectors(const struct collector *c, uint32_t i)
 	return end - lba;
 }
 
-/* Give every piece its place; the sectors of data in all. */
+/* Give every piece its place; the sectors of data in all.  Where a run has its place within a block, all of
+ * it has. */
 static uint64_t place_pieces(struct collector *c)
 {
 	uint64_t at = 0, run_end = UINT64_MAX;
@@ -414,7 +415,6 @@ static uint64_t place_pieces(struct collector *c)
 			run_end = lba + run_sectors(c, i);
 			at += build_pad(lba, run_end - lba, at);
 		}
-		at += build_pad(lba, len, at);
 		for (uint32_t k = i; k < end; k++) {
 			c->pieces[k].at = (uint32_t)at;
 			at += c->pieces[k].len;
