@@ -19,7 +19,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { EARLY_BLOCKS = 16, PARTS = 2 };
+enum { EARLY_BLOCKS = 16 };
 
 /* Records that completed wait for their elders, so there are more of them than `depth`. */
 static uint64_t ring_size(const struct journal *j)
@@ -181,7 +181,6 @@ static void record_written(struct pool_io *io, int status)
 	r->in_flight = false;
 	r->complete = true;
 	j->in_flight--;
-	j->flying_blocks -= r->blocks;
 	if (status < 0 && !MUTANT(IGNORE_WRITE_ERROR))
 		journal_fail(j, status);
 	acknowledge(j);
@@ -204,15 +203,6 @@ static void record_over(struct pool_io *io)
 	journal_kick(j);
 }
 
-/* What is in flight or gathered: at its peak, which falls by half within some twenty records. */
-static void note_peak(struct journal *j)
-{
-	uint32_t n = j->flying_blocks + (j->gather ? j->gather->blocks : 0);
-
-	if (j->peak_blocks < n)
-		j->peak_blocks = n;
-}
-
 static void seal_gather(struct journal *j)
 {
 	struct record *r = j->gather;
@@ -228,9 +218,6 @@ static void seal_gather(struct journal *j)
 	j->gather = NULL;
 	j->next_seq++;
 	j->in_flight++;
-	j->flying_blocks += r->blocks;
-	j->peak_blocks -= j->peak_blocks / 32;
-	note_peak(j);
 	ls->last_seq = r->frame->last_seq = r->seq;
 	memcpy(h.uuid, j->cfg.uuid, 16);
 	r->io.seg = ls->seg;
@@ -253,43 +240,14 @@ static void seal_gather(struct journal *j)
 
 /* ---- the queue ---- */
 
-/* Writers wait for their records, so what a record acknowledges comes back as one load of work.  When two
- * records that are alike are in flight, disk and processor work at the same time, and go on to do so; when
- * one has nearly all, they take turns. */
-static uint32_t parts(const struct journal *j)
+/* While the disk is idle, the first part of what arrives goes at once, and the rest is copied
+ * meanwhile: so disk and processor work at the same time, and go on to do so. */
+static void seal_early(struct journal *j)
 {
-	return j->cfg.depth < PARTS ? j->cfg.depth : PARTS;
-}
-
-/* Blocks that a record should have. */
-static uint32_t share(const struct journal *j)
-{
-	return j->peak_blocks / parts(j);
-}
-
-/* Is there enough for two records, each as fast as if it were larger? */
-static bool is_deep(const struct journal *j)
-{
-	return share(j) >= 2 * EARLY_BLOCKS;
-}
-
-/* What has its share goes at once, and what arrives behind it is copied meanwhile. */
-static void seal_share(struct journal *j)
-{
-	if (!j->gather || (is_deep(j) ? j->in_flight >= j->cfg.depth || j->gather->blocks < share(j)
-				      : j->in_flight || j->gather->blocks < EARLY_BLOCKS))
+	if (j->in_flight || !j->gather || j->gather->blocks < EARLY_BLOCKS)
 		return;
 	seal_gather(j);
 	loop_submit(j->loop);
-}
-
-/* Nothing more arrives at present.  Beside a record that is in flight, one much smaller than its share would
- * be in the way: it waits for more, or until a record is written. */
-static bool worth_sealing(const struct journal *j)
-{
-	if (!j->in_flight || !is_deep(j))
-		return j->in_flight < parts(j);
-	return j->in_flight < j->cfg.depth && 2 * j->gather->blocks >= share(j);
 }
 
 static bool try_add(struct journal *j, struct journal_req *q)
@@ -310,7 +268,7 @@ static bool try_add(struct journal *j, struct journal_req *q)
 		return false;
 	add(j, j->gather, q);
 	journal_charge(j, q);
-	seal_share(j);
+	seal_early(j);
 	return true;
 }
 
@@ -359,11 +317,10 @@ static void turn_over(struct loop_task *t)
 		return;
 	}
 	drain_queue(j);
-	while (j->gather && worth_sealing(j)) {
+	while (j->gather && j->in_flight < j->cfg.depth) {
 		seal_gather(j);
 		drain_queue(j);
 	}
-	note_peak(j);
 }
 
 void journal_kick(struct journal *j)

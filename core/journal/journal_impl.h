@@ -74,7 +74,6 @@ struct journal {
 	uint64_t acked_seq, next_seq; /* acknowledged; of the record being gathered */
 	struct record *gather;	      /* NULL: none */
 	uint32_t in_flight, late;
-	uint32_t flying_blocks, peak_blocks; /* data of the records in flight: now; lately at most */
 	uint32_t slack; /* records that may be late */
 	struct loop_task end_of_turn;
 	struct journal_req *queue, **queue_tail; /* not copied yet */
