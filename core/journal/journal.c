@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * journal.c - group commit: gather, write, acknowledge in order, flush.
+ * journal.c - group commit: gather, write, acknowledge in order.
  *
  * A record's life:   gathered --seal--> in flight --all legs--> complete --elders first-->
  * acknowledged (add)           (seal_gather)   (record_written)        (acknowledge)
@@ -157,6 +157,7 @@ static void acknowledge(struct journal *j)
 		if (!r->complete && !(MUTANT(ACK_EARLY) && r->in_flight))
 			return;
 		j->acked_seq = r->seq;
+		j->acked_writes += r->extents;
 		/* Legs that need not have it may still be reading the frame. */
 		r->late = pool_pending(&r->io);
 		j->late += r->late;
@@ -184,6 +185,7 @@ static void record_written(struct pool_io *io, int status)
 	if (status < 0 && !MUTANT(IGNORE_WRITE_ERROR))
 		journal_fail(j, status);
 	acknowledge(j);
+	flush_go_on(j);
 	journal_sweep(j, 2 * r->extents + 4);
 	journal_kick(j);
 }
@@ -314,10 +316,11 @@ static void turn_over(struct loop_task *t)
 			acknowledge(j);
 		}
 		fail_queue(j);
+		flush_go_on(j);
 		return;
 	}
 	drain_queue(j);
-	while (j->gather && j->in_flight < j->cfg.depth) {
+	while (j->gather && j->in_flight < flush_depth(j) && !flush_awaits_more(j)) {
 		seal_gather(j);
 		drain_queue(j);
 	}
@@ -341,87 +344,7 @@ void journal_write(struct journal *j, struct journal_req *r)
 	j->queue_tail = &r->next;
 }
 
-/* ---- flush ---- */
-
-static void flush_over(struct loop_task *t)
-{
-	struct journal_flush *f = container_of(t, struct journal_flush, task);
-
-	f->done(f, f->status);
-}
-
-static void finish_flush(struct journal *j, struct journal_flush *f)
-{
-	f->status = j->failed;
-	f->task = (struct loop_task){.run = flush_over};
-	loop_defer(j->loop, &f->task);
-}
-
-static void finish_flushes(struct journal *j, struct journal_flush *f)
-{
-	while (f) {
-		struct journal_flush *next = f->next;
-
-		finish_flush(j, f);
-		f = next;
-	}
-}
-
-static void start_flush(struct journal *j);
-
-static void flushed(struct pool_io *io, int status)
-{
-	struct journal *j = container_of(io, struct journal, flush_io);
-	struct journal_flush *f = j->flushing;
-
-	/* I13: no flush is retried as if it had not failed, and none succeeds after that. */
-	if (status < 0 && !MUTANT(IGNORE_FLUSH_ERROR))
-		journal_fail(j, status);
-	if (!j->failed) {
-		j->flushed_seq = j->flush_covers;
-		j->never_flushed = false;
-	}
-	j->flushing = NULL;
-	finish_flushes(j, f);
-	if (!j->flush_queue)
-		return;
-	if (!j->failed) {
-		start_flush(j);
-		return;
-	}
-	f = j->flush_queue;
-	j->flush_queue = NULL;
-	finish_flushes(j, f);
-}
-
-static void start_flush(struct journal *j)
-{
-	j->flushing = j->flush_queue;
-	j->flush_queue = NULL;
-	j->flush_covers = j->acked_seq;
-	j->flush_io.done = flushed;
-	j->stats.flushes++;
-	pool_flush(j->pool, &j->flush_io);
-}
-
-void journal_flush(struct journal *j, struct journal_flush *f)
-{
-	f->journal = j;
-	if (j->failed || (!j->never_flushed && j->flushed_seq == j->acked_seq) ||
-		MUTANT(SKIP_FLUSH)) {
-		finish_flush(j, f);
-		return;
-	}
-	f->next = j->flush_queue;
-	j->flush_queue = f;
-	if (MUTANT(FLUSH_JOINS) && j->flushing) {
-		f->next = j->flushing;
-		j->flushing = f;
-		j->flush_queue = NULL;
-	}
-	if (!j->flushing)
-		start_flush(j);
-}
+/* ---- failing ---- */
 
 void journal_fail(struct journal *j, int status)
 {
@@ -460,6 +383,7 @@ int journal_new(const struct journal_config *cfg, struct journal **out, struct e
 	j->end_of_turn.run = turn_over;
 	segments_init(j);
 	admit_init(j);
+	flush_init(j);
 	if (frames_new(j) < 0 || !j->segs || !j->records || !j->map) {
 		journal_close(j);
 		return err_set(e, -ENOMEM, "journal: out of memory");
@@ -472,6 +396,7 @@ void journal_close(struct journal *j)
 {
 	segments_fini(j);
 	admit_fini(j);
+	flush_fini(j);
 	frames_free(j);
 	free(j->records);
 	if (j->map)
@@ -487,8 +412,8 @@ uint64_t journal_last_seq(const struct journal *j)
 }
 bool journal_busy(const struct journal *j)
 {
-	return j->queue || j->gather || j->in_flight || j->late || j->flushing || j->spare_taking ||
-	       j->hold_queue || j->end_of_turn.queued;
+	return j->queue || j->gather || j->in_flight || j->late || j->flushing || j->flush_queue ||
+	       j->spare_taking || j->hold_queue || j->end_of_turn.queued;
 }
 void journal_get_stats(const struct journal *j, struct journal_stats *st)
 {

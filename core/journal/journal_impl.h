@@ -90,6 +90,14 @@ struct journal {
 	struct journal_flush *flushing, *flush_queue;
 	uint64_t flushed_seq, flush_covers;
 	bool never_flushed;
+	/* group commit of writers that flush: see flush.c */
+	uint64_t acked_writes, flush_writes; /* since the last flush began; before that, since its elder */
+	bool step;
+	uint64_t flush_after;		/* the next one starts when this record is acknowledged */
+	uint64_t flush_began, await_ns; /* the one in flight; the longest wait for writers */
+	uint32_t awaited;		/* so many writers are expected to come back; 0: none */
+	uint32_t await_failed, await_skip; /* waits in vain in a row; flushes before the next wait */
+	struct loop_timer await_timer;
 
 	/* frames */
 	struct frame *frames;
@@ -166,6 +174,16 @@ bool journal_admitted(struct journal *j);
 void journal_charge(struct journal *j, const struct journal_req *q);
 /* Writers wait from now on. */
 void journal_stalled(struct journal *j);
+
+/* flush.c */
+void flush_init(struct journal *j);
+void flush_fini(struct journal *j);
+/* So many records are worth having in flight. */
+uint32_t flush_depth(const struct journal *j);
+/* The gathered record waits for writers that are expected in a moment. */
+bool flush_awaits_more(struct journal *j);
+/* Records were acknowledged, or the journal has failed: a flush may have waited for that. */
+void flush_go_on(struct journal *j);
 
 /* lookup.c */
 void journal_enter(struct journal *j, const struct journal_extent *x, uint64_t seq);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* test_journal.c - group commit, flush, room, holds and failures of the journal. */
+/* test_journal.c - group commit, room, holds and failures of the journal. */
 #include "sys/container.h"
 #include "test/journal_env.h"
 
@@ -242,59 +242,6 @@ TEST(reads_follow_a_random_load)
 	stop(&v, &je);
 }
 
-/* ---- flush ---- */
-
-TEST(a_flush_with_nothing_new_costs_nothing)
-{
-	struct jenv je;
-	struct penv v;
-
-	start(&v, &je, 2, 8);
-	/* What earlier openings left must be flushed once. */
-	assert_int_equal(jflush(&je), 0);
-	assert_int_equal(stats_of(&je).flushes, 1);
-	assert_int_equal(jflush(&je), 0);
-	assert_int_equal(stats_of(&je).flushes, 1);
-	assert_int_equal(jwrite(&je, 0, 8, 1, EXTENT_DATA), 0);
-	assert_int_equal(jflush(&je), 0);
-	assert_int_equal(jflush(&je), 0);
-	assert_int_equal(stats_of(&je).flushes, 2);
-	stop(&v, &je);
-}
-
-struct two_flushes {
-	struct journal_flush f[6];
-	int fired, status[6];
-	struct jenv *je;
-};
-
-static struct two_flushes *flushes;
-
-static void one_flushed(struct journal_flush *f, int status)
-{
-	flushes->status[f - flushes->f] = status;
-	flushes->fired++;
-}
-
-TEST(flushes_that_arrive_during_a_flush_share_the_next)
-{
-	struct two_flushes x = {0};
-	struct jenv je;
-	struct penv v;
-
-	start(&v, &je, 1, 8);
-	flushes = &x;
-	assert_int_equal(jwrite(&je, 0, 8, 1, EXTENT_DATA), 0);
-	for (int i = 0; i < 6; i++) {
-		x.f[i].done = one_flushed;
-		journal_flush(je.j, &x.f[i]);
-	}
-	while (x.fired < 6)
-		loop_poll(v.loop, LOOP_FOREVER);
-	assert_int_equal(stats_of(&je).flushes, 2);
-	stop(&v, &je);
-}
-
 /* ---- failures (I13) ---- */
 
 TEST(a_failed_write_fails_everything_with_the_first_cause)
@@ -322,32 +269,6 @@ TEST(a_failed_write_fails_everything_with_the_first_cause)
 		assert_int_equal(je.last, 1); /* nothing that failed was handed over */
 		stop(&v, &je);
 	}
-}
-
-TEST(a_failed_flush_is_for_good)
-{
-	struct two_flushes x = {0};
-	struct jenv je;
-	struct penv v;
-
-	start_strict(&v, &je);
-	flushes = &x;
-	assert_int_equal(jwrite(&je, 0, 8, 1, EXTENT_DATA), 0);
-	sim_disk_model(v.disk[1])->error_per_million = 1000000;
-	for (int i = 0; i < 6; i++) {
-		x.f[i].done = one_flushed;
-		journal_flush(je.j, &x.f[i]);
-	}
-	while (!x.fired)
-		loop_poll(v.loop, LOOP_FOREVER);
-	sim_disk_model(v.disk[1])->error_per_million = 0;
-	while (x.fired < 6)
-		loop_poll(v.loop, LOOP_FOREVER);
-	for (int i = 0; i < 6; i++)
-		assert_int_equal(x.status[i], -EIO);
-	assert_int_equal(jwrite(&je, 0, 8, 2, EXTENT_DATA), -EIO);
-	assert_int_equal(jflush(&je), -EIO);
-	stop(&v, &je);
 }
 
 TEST(a_segment_that_cannot_be_taken_fails_the_journal)
