@@ -10,6 +10,7 @@
  *   fioout.c   fio's json+ output -> IOPS and percentiles
  *   fiorun.c   job files, and one fio process
  *   fio.c      the fio matrix and the sustained writes       (parts fio.*)
+ *   barelog.c  what the disk does with their traffic when nothing is computed
  *   fiohist.c  fio's histogram logs -> rates and percentiles over time
  *   pressure.c writes while the store is slower than they are, and while it stops (parts pressure.*)
  *   gc.c       what garbage collection costs the foreground  (part gc)

@@ -12,6 +12,7 @@
  * The quick profile measures the cells of one access pattern in one fio process, one after the
  * other; the full one gives each cell a process (and so a drained journal) of its own.
  */
+#include "ci/runner/barelog.h"
 #include "ci/runner/child.h"
 #include "ci/runner/fio.h"
 #include "ci/runner/fiorun.h"
@@ -518,6 +519,25 @@ static void record_sustained(struct bench *b, const char *name, const struct fio
 	json_decref(st);
 }
 
+/* How near it is to what the disk allows: see barelog.c. */
+static int bare_side(struct bench *b, const struct part *p, double lsvd_iops, struct err *e)
+{
+	double seconds = b->quick ? 2 : 6, iops = 0;
+	char path[BENCH_PATH + 8], name[RESULTS_NAME_MAX + 16];
+	int rc;
+
+	snprintf(path, sizeof(path), "%s/raw", b->dir);
+	rc = barelog_run(path, p->first, seconds, &iops, e);
+	if (rc)
+		return err_wrap(e, rc, "bare log");
+	snprintf(name, sizeof(name), "%s.bare.iops", p->id);
+	sample_as(b, name, "iops", RESULTS_NONE, iops, json_pack("{s:f}", "runtime_s", seconds));
+	snprintf(name, sizeof(name), "%s.ratio_bare", p->id);
+	sample_as(b, name, "ratio", RESULTS_HIGHER, lsvd_iops / iops,
+		json_pack("{s:f}", "runtime_s", seconds));
+	return 0;
+}
+
 static int sustained_round(struct bench *b, const struct part *p, unsigned round, struct err *e)
 {
 	const struct sizes s = sizes_of(b);
@@ -554,7 +574,17 @@ static int sustained_round(struct bench *b, const struct part *p, unsigned round
 	record_one(b, p->id, "p99_ratio_raw", f[SIDE_LSVD].p99_us / f[SIDE_RAW].p99_us,
 		json_incref(params));
 	record_one(b, p->id, "p999_ratio_raw", f[SIDE_LSVD].p999_us / f[SIDE_RAW].p999_us, params);
-	return 0;
+	return bare_side(b, p, f[SIDE_LSVD].iops, e);
+}
+
+static void say_bare(struct bench *b, const char *id)
+{
+	char ratio[RESULTS_NAME_MAX + 16], iops[RESULTS_NAME_MAX + 16];
+
+	snprintf(ratio, sizeof(ratio), "%s.ratio_bare", id);
+	snprintf(iops, sizeof(iops), "%s.bare.iops", id);
+	say(b, "%-32s %5.2f x a bare log of %.0f IOPS", id + 4, sample_median(b, ratio),
+		sample_median(b, iops));
 }
 
 static int run_sustained(struct bench *b, const struct part *p, struct err *e)
@@ -563,9 +593,11 @@ static int run_sustained(struct bench *b, const struct part *p, struct err *e)
 
 	for (unsigned round = 0; round < b->rounds && !rc; round++)
 		rc = sustained_round(b, p, round, e);
-	if (!rc)
-		say_cell(b, p->id);
-	return rc;
+	if (rc)
+		return rc;
+	say_cell(b, p->id);
+	say_bare(b, p->id);
+	return 0;
 }
 
 /* ---- the plan ---- */
@@ -604,7 +636,7 @@ void fio_parts(struct bench *b)
 		add_sweep(b, i, n);
 	}
 	for (size_t i = 0; i < COUNT(depths); i++) {
-		struct part *p = plan_add(b, b->rounds * (b->quick ? 10.0 : 24.0), run_sustained,
+		struct part *p = plan_add(b, b->rounds * (b->quick ? 11.0 : 30.0), run_sustained,
 			"fio.randwrite.4k.qd%u.sustained", depths[i]);
 
 		if (p)
