@@ -49,6 +49,7 @@ static void expect(struct journal *j, uint32_t n)
 
 	j->step = 2 * j->flush_writes <= 3 * (uint64_t)n;
 	j->awaited = 0;
+	loop_timer_cancel(j->loop, &j->await_timer);
 	if (writers < 2)
 		return;
 	if (j->await_skip) {
@@ -85,13 +86,17 @@ bool flush_awaits_more(struct journal *j)
 		return true;
 	if (!j->awaited)
 		return false;
-	if (j->gather->extents >= j->awaited || !in_step(j)) {
-		end_wait(j, true);
+	if (j->gather->extents >= j->awaited || !in_step(j))
 		return false;
-	}
 	if (!loop_timer_armed(&j->await_timer))
 		loop_timer_set(j->loop, &j->await_timer, loop_now(j->loop) + j->await_ns);
 	return true;
+}
+
+void flush_record_goes(struct journal *j)
+{
+	if (j->awaited)
+		end_wait(j, true);
 }
 
 void flush_init(struct journal *j)

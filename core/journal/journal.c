@@ -217,6 +217,7 @@ static void seal_gather(struct journal *j)
 		.extents = r->extents,
 		.blocks = r->blocks};
 
+	flush_record_goes(j);
 	j->gather = NULL;
 	j->next_seq++;
 	j->in_flight++;
@@ -246,7 +247,7 @@ static void seal_gather(struct journal *j)
  * meanwhile: so disk and processor work at the same time, and go on to do so. */
 static void seal_early(struct journal *j)
 {
-	if (j->in_flight || !j->gather || j->gather->blocks < EARLY_BLOCKS)
+	if (j->in_flight || !j->gather || j->gather->blocks < EARLY_BLOCKS || flush_awaits_more(j))
 		return;
 	seal_gather(j);
 	loop_submit(j->loop);

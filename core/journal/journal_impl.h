@@ -182,6 +182,8 @@ void flush_fini(struct journal *j);
 uint32_t flush_depth(const struct journal *j);
 /* The gathered record waits for writers that are expected in a moment. */
 bool flush_awaits_more(struct journal *j);
+/* The gathered record is written: whoever was waited for came. */
+void flush_record_goes(struct journal *j);
 /* Records were acknowledged, or the journal has failed: a flush may have waited for that. */
 void flush_go_on(struct journal *j);
 
