@@ -92,9 +92,10 @@ static void write_pieces(struct barelog *l)
 static void completed(struct barelog *l, const struct io_uring_cqe *cqe)
 {
 	unsigned writes = (unsigned)io_uring_cqe_get_data64(cqe);
+	int len = writes ? (int)(1 + writes) * BLOCK : PIECE;
 
-	if (cqe->res < 0)
-		l->failed = cqe->res;
+	if (cqe->res != len)
+		l->failed = cqe->res < 0 ? cqe->res : -EIO;
 	if (!writes) {
 		l->pieces--;
 		return;

@@ -4,7 +4,7 @@
  *
  * Happy path: journal_write copies the data once, into the frame of the record being gathered, and
  * enters it in the journal map, so that reads see it; at the end of the loop's iteration, when
- * fewer than `depth` records are in flight, the gathered record is written to every leg.  Records
+ * fewer than `depth` records are in flight (one, while writers flush: flush.c), the gathered record is written to every leg.  Records
  * are acknowledged in order (I1).  An acknowledged record is handed to the volume (on_record),
  * which puts it into an object and later says journal_covered(); a segment whose records are all
  * covered is *clean*: it serves reads until the pool wants it back (I5).

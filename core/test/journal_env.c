@@ -282,3 +282,19 @@ void jidle(struct jenv *je)
 	while (journal_busy(je->j))
 		loop_poll(je->v->loop, LOOP_FOREVER);
 }
+
+struct journal_stats jenv_stats(const struct jenv *je)
+{
+	struct journal_stats st;
+
+	journal_get_stats(je->j, &st);
+	return st;
+}
+
+void jenv_stop(struct jenv *je)
+{
+	jidle(je);
+	journal_close(je->j);
+	penv_close(je->v);
+	penv_fini(je->v);
+}

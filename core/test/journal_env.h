@@ -54,6 +54,10 @@ void jenv_config(struct jenv *je, struct penv *v, uint64_t epoch, struct journal
 int jenv_open(struct jenv *je, struct penv *v, uint64_t epoch, uint64_t covered, struct err *e);
 void jenv_open_with(struct jenv *je, const struct journal_config *cfg);
 
+struct journal_stats jenv_stats(const struct jenv *je);
+/* Wait until nothing is in flight, and end the journal, its pool and the disks. */
+void jenv_stop(struct jenv *je);
+
 /* A write whose sectors each hold (lba, stamp). */
 struct jwrite {
 	struct journal_req r;

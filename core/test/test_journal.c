@@ -36,22 +36,6 @@ static struct journal_stats prime(struct jenv *je)
 	return st;
 }
 
-static void stop(struct penv *v, struct jenv *je)
-{
-	jidle(je);
-	journal_close(je->j);
-	penv_close(v);
-	penv_fini(v);
-}
-
-static struct journal_stats stats_of(const struct jenv *je)
-{
-	struct journal_stats st;
-
-	journal_get_stats(je->j, &st);
-	return st;
-}
-
 /* ---- group commit ---- */
 
 TEST(writes_of_one_turn_are_two_records)
@@ -78,11 +62,11 @@ TEST(writes_of_one_turn_are_two_records)
 		assert_int_equal(w[i].after, i + 1);
 	}
 	/* The first 32 blocks went at once, the rest at the end of the turn. */
-	assert_int_equal(stats_of(&je).records, st.records + 2);
-	assert_int_equal(stats_of(&je).bytes, st.bytes + (N + 2) * 4096);
+	assert_int_equal(jenv_stats(&je).records, st.records + 2);
+	assert_int_equal(jenv_stats(&je).bytes, st.bytes + (N + 2) * 4096);
 	assert_int_equal(journal_last_seq(je.j), 3);
 	assert_int_equal(je.last, 3);
-	stop(&v, &je);
+	jenv_stop(&je);
 }
 
 TEST(writes_that_arrive_while_records_are_in_flight_gather)
@@ -105,10 +89,10 @@ TEST(writes_that_arrive_while_records_are_in_flight_gather)
 		jwrite_wait(&je, &w[i]);
 		assert_int_equal(w[i].after, i + 1);
 	}
-	assert_in_range(stats_of(&je).records, 10, 200);
-	assert_int_equal(je.last, stats_of(&je).records);
+	assert_in_range(jenv_stats(&je).records, 10, 200);
+	assert_int_equal(je.last, jenv_stats(&je).records);
 	free(w);
-	stop(&v, &je);
+	jenv_stop(&je);
 }
 
 TEST(small_writes_share_blocks)
@@ -131,8 +115,8 @@ TEST(small_writes_share_blocks)
 	for (uint64_t i = 0; i < 24; i++)
 		jwrite_wait(&je, &w[i]);
 	/* 20 sectors: 3 blocks; 9: 2 blocks, the second with 3 more, then 4 left: 5 do not fit. */
-	assert_int_equal(stats_of(&je).records, st.records + 1);
-	assert_int_equal(stats_of(&je).bytes - st.bytes, (1 + 3 + 2 + 2) * 4096);
+	assert_int_equal(jenv_stats(&je).records, st.records + 1);
+	assert_int_equal(jenv_stats(&je).bytes - st.bytes, (1 + 3 + 2 + 2) * 4096);
 	journal_trim(je.j);
 	for (uint64_t i = 0; i < 20; i++) {
 		jread(&je, i * 3, 1, stamps);
@@ -148,7 +132,7 @@ TEST(small_writes_share_blocks)
 
 		assert_int_equal(stamps[i], want);
 	}
-	stop(&v, &je);
+	jenv_stop(&je);
 }
 
 TEST(data_comes_from_scattered_memory)
@@ -178,7 +162,7 @@ TEST(data_comes_from_scattered_memory)
 	jread(&je, 1000, 6, stamps);
 	for (int i = 0; i < 6; i++)
 		assert_int_equal(stamps[i], 9);
-	stop(&v, &je);
+	jenv_stop(&je);
 }
 
 TEST(zeroes_and_discards_hide_data)
@@ -195,7 +179,7 @@ TEST(zeroes_and_discards_hide_data)
 	jread(&je, 0, 32, stamps);
 	for (uint64_t i = 0; i < 32; i++)
 		assert_int_equal(stamps[i], i == 24 ? 2 : i < 8 ? 1 : i < 16 ? 0 : i < 20 ? 1 : 0);
-	stop(&v, &je);
+	jenv_stop(&je);
 }
 
 /* Every sector of a small volume against a model, while segments wrap and are given back. */
@@ -237,9 +221,9 @@ TEST(reads_follow_a_random_load)
 		jwrite_wait(&je, &w);
 		assert_int_equal(w.status, 0);
 	}
-	assert_true(stats_of(&je).bytes > 2u * 6 * ENV_MIB);
+	assert_true(jenv_stats(&je).bytes > 2u * 6 * ENV_MIB);
 	free(model), free(got);
-	stop(&v, &je);
+	jenv_stop(&je);
 }
 
 /* ---- failures (I13) ---- */
@@ -267,7 +251,7 @@ TEST(a_failed_write_fails_everything_with_the_first_cause)
 		assert_int_equal(jwrite(&je, 0, 8, 1, EXTENT_DATA), -EIO);
 		assert_int_equal(jflush(&je), -EIO);
 		assert_int_equal(je.last, 1); /* nothing that failed was handed over */
-		stop(&v, &je);
+		jenv_stop(&je);
 	}
 }
 
@@ -281,7 +265,7 @@ TEST(a_segment_that_cannot_be_taken_fails_the_journal)
 	assert_int_equal(jwrite(&je, 0, 8, 1, EXTENT_DATA), -EIO);
 	sim_disk_model(v.disk[0])->error_per_million = 0;
 	assert_int_equal(je.failed, -EIO);
-	stop(&v, &je);
+	jenv_stop(&je);
 }
 
 /* ---- room ---- */
@@ -315,7 +299,7 @@ TEST(a_full_journal_stalls_and_goes_on_when_covered)
 	n = fill_up(&je, w, 2000);
 	assert_int_equal(journal_dirty_segments(je.j), limit);
 	assert_true(je.fulls > 0);
-	assert_true(stats_of(&je).stalls > 0);
+	assert_true(jenv_stats(&je).stalls > 0);
 	/* Not a byte is accepted until something is covered. */
 	for (int i = 0; i < 100; i++)
 		loop_poll(v.loop, 1000000);
@@ -323,7 +307,7 @@ TEST(a_full_journal_stalls_and_goes_on_when_covered)
 	journal_covered(je.j, je.last / 2);
 	jwrite_wait(&je, &w[n]);
 	assert_int_equal(w[n].status, 0);
-	assert_true(stats_of(&je).stalled_ns > 0);
+	assert_true(jenv_stats(&je).stalled_ns > 0);
 	assert_true(journal_dirty_segments(je.j) < limit);
 	/* Round and round. */
 	for (uint64_t i = 0; i < 1000; i++) {
@@ -336,7 +320,7 @@ TEST(a_full_journal_stalls_and_goes_on_when_covered)
 		jwrite_wait(&je, &w[0]);
 	}
 	free(w);
-	stop(&v, &je);
+	jenv_stop(&je);
 }
 
 /* Two journals share a pool: what one makes clean lets the other go on. */
@@ -372,7 +356,7 @@ TEST(a_neighbour_that_gets_clean_wakes_who_waits)
 	free(w), free(w2);
 	jidle(&a);
 	journal_close(a.j);
-	stop(&v, &b);
+	jenv_stop(&b);
 }
 
 TEST(a_segment_that_is_read_stays)
@@ -402,7 +386,7 @@ TEST(a_segment_that_is_read_stays)
 	}
 	assert_false(journal_find(je.j, 100000, 8, &h));
 	free(buf);
-	stop(&v, &je);
+	jenv_stop(&je);
 }
 
 TEST(admission_keeps_the_rate)
@@ -435,8 +419,8 @@ TEST(admission_keeps_the_rate)
 	journal_set_rate(je.j, 100 << 20);
 	jwrite_wait(&je, &w);
 	assert_true(loop_now(v.loop) - t0 < 1000000000);
-	assert_true(stats_of(&je).stalled_ns > 0);
-	stop(&v, &je);
+	assert_true(jenv_stats(&je).stalled_ns > 0);
+	jenv_stop(&je);
 }
 
 /* ---- holds ---- */
@@ -538,8 +522,8 @@ static void load_back(unsigned legs, int rot)
 		journal_unhold(je.j, &a.h);
 		journal_unhold(je.j, &b.h);
 	}
-	assert_true(stats_of(&je).frames_loaded > 5);
-	stop(&v, &je);
+	assert_true(jenv_stats(&je).frames_loaded > 5);
+	jenv_stop(&je);
 }
 
 TEST(frames_come_back_from_the_disk)
@@ -598,7 +582,7 @@ TEST(holds_wait_for_memory_and_writers_for_holds)
 		journal_unhold(je.j, &h[i].h);
 	journal_unhold(je.j, &more.h);
 	free(w);
-	stop(&v, &je);
+	jenv_stop(&je);
 }
 
 TEST(a_held_segment_stays)
@@ -632,7 +616,7 @@ TEST(a_held_segment_stays)
 		journal_covered(je.j, je.last);
 	}
 	assert_false(journal_find(je.j, 100000, 8, &hit));
-	stop(&v, &je);
+	jenv_stop(&je);
 }
 
 TEST(memory_is_given_back)
@@ -654,7 +638,7 @@ TEST(memory_is_given_back)
 		assert_int_equal(stamps[0], i + 1);
 		assert_int_equal(stamps[255], i + 1);
 	}
-	stop(&v, &je);
+	jenv_stop(&je);
 }
 
 /* ---- closing ---- */

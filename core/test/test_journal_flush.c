@@ -18,22 +18,6 @@ static void start(struct penv *v, struct jenv *je, unsigned legs)
 	assert_int_equal(jenv_open(je, v, 1, 0, &e), 0);
 }
 
-static void stop(struct penv *v, struct jenv *je)
-{
-	jidle(je);
-	journal_close(je->j);
-	penv_close(v);
-	penv_fini(v);
-}
-
-static struct journal_stats stats_of(const struct jenv *je)
-{
-	struct journal_stats st;
-
-	journal_get_stats(je->j, &st);
-	return st;
-}
-
 /* ---- one flush ---- */
 
 TEST(a_flush_with_nothing_new_costs_nothing)
@@ -44,14 +28,14 @@ TEST(a_flush_with_nothing_new_costs_nothing)
 	start(&v, &je, 2);
 	/* What earlier openings left must be flushed once. */
 	assert_int_equal(jflush(&je), 0);
-	assert_int_equal(stats_of(&je).flushes, 1);
+	assert_int_equal(jenv_stats(&je).flushes, 1);
 	assert_int_equal(jflush(&je), 0);
-	assert_int_equal(stats_of(&je).flushes, 1);
+	assert_int_equal(jenv_stats(&je).flushes, 1);
 	assert_int_equal(jwrite(&je, 0, 8, 1, EXTENT_DATA), 0);
 	assert_int_equal(jflush(&je), 0);
 	assert_int_equal(jflush(&je), 0);
-	assert_int_equal(stats_of(&je).flushes, 2);
-	stop(&v, &je);
+	assert_int_equal(jenv_stats(&je).flushes, 2);
+	jenv_stop(&je);
 }
 
 /* ---- several ---- */
@@ -98,8 +82,8 @@ TEST(flushes_of_the_same_records_are_one)
 	assert_int_equal(x.fired, 0); /* it is under way */
 	ask(&je, &x, 3, 6);
 	await(&v, &x, 6);
-	assert_int_equal(stats_of(&je).flushes, 1);
-	stop(&v, &je);
+	assert_int_equal(jenv_stats(&je).flushes, 1);
+	jenv_stop(&je);
 }
 
 /* What is acknowledged during a flush is not covered by it, and those who want that share the next. */
@@ -119,10 +103,10 @@ TEST(flushes_of_later_records_share_the_next)
 	ask(&je, &x, 1, 6);
 	await(&v, &x, 1);
 	assert_int_equal(x.fired, 1);
-	assert_int_equal(stats_of(&je).flushes, 2);
+	assert_int_equal(jenv_stats(&je).flushes, 2);
 	await(&v, &x, 6);
-	assert_int_equal(stats_of(&je).flushes, 2);
-	stop(&v, &je);
+	assert_int_equal(jenv_stats(&je).flushes, 2);
+	jenv_stop(&je);
 }
 
 TEST(a_failed_flush_is_for_good)
@@ -142,7 +126,7 @@ TEST(a_failed_flush_is_for_good)
 		assert_int_equal(x.status[i], -EIO);
 	assert_int_equal(jwrite(&je, 0, 8, 2, EXTENT_DATA), -EIO);
 	assert_int_equal(jflush(&je), -EIO);
-	stop(&v, &je);
+	jenv_stop(&je);
 }
 
 /* ---- in step ---- */
@@ -169,17 +153,17 @@ TEST(a_flush_covers_the_record_in_flight_too)
 	loop_poll(v.loop, 0);
 	assert_int_equal(w[0].fired, 0);
 	ask(&je, &x, 0, 1);
-	assert_int_equal(stats_of(&je).flushes, 1);
+	assert_int_equal(jenv_stats(&je).flushes, 1);
 	/* For what comes after it no flush waits. */
 	jwrite_start(&je, &w[1], 16, 8, 3, EXTENT_DATA);
 	jwrite_wait(&je, &w[0]);
-	assert_int_equal(stats_of(&je).flushes, 2);
+	assert_int_equal(jenv_stats(&je).flushes, 2);
 	assert_int_equal(w[1].fired, 0);
 	await(&v, &x, 1);
 	jwrite_wait(&je, &w[1]);
 	assert_int_equal(jflush(&je), 0);
-	assert_int_equal(stats_of(&je).flushes, 3); /* of w[1] */
-	stop(&v, &je);
+	assert_int_equal(jenv_stats(&je).flushes, 3); /* of w[1] */
+	jenv_stop(&je);
 }
 
 TEST(a_flush_that_waits_for_a_record_fails_with_it)
@@ -201,8 +185,8 @@ TEST(a_flush_that_waits_for_a_record_fails_with_it)
 	await(&v, &x, 3);
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(x.status[i], -EIO);
-	assert_int_equal(stats_of(&je).flushes, 1);
-	stop(&v, &je);
+	assert_int_equal(jenv_stats(&je).flushes, 1);
+	jenv_stop(&je);
 }
 
 /* Write, flush, write, ...; each round begins a little later than the flush ended. */
@@ -288,11 +272,11 @@ static void share(unsigned clients)
 	for (unsigned i = 0; i < clients; i++)
 		client_start(&c[i], &je, i, ROUNDS, 2000 + 24000 * i / clients);
 	run_clients(&je, c, clients);
-	st = stats_of(&je);
+	st = jenv_stats(&je);
 	/* One each for a round of all of them, but for the first rounds, the last, and the ends of frames. */
 	assert_in_range(st.flushes, ROUNDS, ROUNDS + ROUNDS / 4);
 	assert_in_range(st.records, ROUNDS, ROUNDS + ROUNDS / 4);
-	stop(&v, &je);
+	jenv_stop(&je);
 }
 
 TEST(writers_that_flush_share_a_record_and_a_flush)
@@ -322,7 +306,7 @@ TEST(a_lone_writer_waits_for_nobody)
 	run_clients(&je, c, 1);
 	alone = (loop_now(v.loop) - from) / ROUNDS;
 	assert_in_range(alone, 240000, 245000); /* a write and a flush */
-	stop(&v, &je);
+	jenv_stop(&je);
 }
 
 /* Three wait for each flush, but only one of them writes. */
@@ -345,7 +329,7 @@ TEST(waiting_in_vain_becomes_rare)
 	}
 	/* 240 us are a write and a flush; each wait would take 100 more. */
 	assert_in_range((loop_now(v.loop) - from) / ROUNDS, 241000, 250000);
-	stop(&v, &je);
+	jenv_stop(&je);
 }
 
 /* A writer beside it that does not flush is not kept waiting by flushes. */
@@ -366,5 +350,5 @@ TEST(who_does_not_flush_is_not_in_step)
 	run_clients(&je, c, 2);
 	ns = (loop_now(v.loop) - from) / ROUNDS;
 	assert_in_range(ns, 40000, 60000); /* a write takes 40 us, and at most one is waited for */
-	stop(&v, &je);
+	jenv_stop(&je);
 }
