@@ -11,6 +11,7 @@
 #include "journal/journal_impl.h"
 
 #include "sys/container.h"
+#include "sys/copy.h"
 #include "sys/crc.h"
 #include "sys/iov.h"
 #include "sys/mutant.h"
@@ -96,7 +97,8 @@ static uint8_t *record_memory(const struct journal *j, const struct record *r)
 	return r->frame->mem + r->pos % journal_frame_sectors(j) * 512;
 }
 
-/* Copy the data behind the header; whole blocks get their CRC while they are hot. */
+/* Copy the data behind the header; whole blocks get their CRC while they are hot, and the memory of
+ * the next block, which the log came by long ago, is fetched meanwhile. */
 static void copy_data(
 	struct journal *j, struct record *r, const struct journal_req *q, uint32_t off)
 {
@@ -117,6 +119,7 @@ static void copy_data(
 				memset(block, 0, POOL_BLOCK);
 		}
 		iov_read(&c, block + (size_t)in_block * 512, (size_t)n * 512);
+		copy_expect_to(block + POOL_BLOCK, POOL_BLOCK);
 		if (!r->partial[b])
 			r->crc[1 + b] = crc32c(0, block, POOL_BLOCK);
 		s += n;

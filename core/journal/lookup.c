@@ -25,10 +25,34 @@ static bool stale(const struct journal *j, const struct extent *e)
 	return e->place < tail_pos(j);
 }
 
+/* What a sweep finds on its way: the first run of stale entries, with no other between them. */
+struct sweep {
+	const struct journal *j;
+	uint32_t n;		/* entries still to look at */
+	uint64_t at, stale_len; /* the run begins here; 0: none yet */
+	uint64_t end;		/* of what was looked at */
+};
+
+static int sweep_extent(void *arg, const struct extent *e)
+{
+	struct sweep *s = arg;
+	bool is_stale = stale(s->j, e);
+
+	if (s->n == 0 || (s->stale_len && !is_stale))
+		return 1;
+	s->n--;
+	s->end = e->lba + e->len;
+	if (is_stale) {
+		s->at = s->stale_len ? s->at : e->lba;
+		s->stale_len = s->end - s->at;
+	}
+	return 0;
+}
+
 /* Forget map entries whose segments are gone, a few at a time, as records come in. */
 void journal_sweep(struct journal *j, uint32_t n)
 {
-	struct extent e;
+	struct sweep s = {.j = j, .n = n};
 
 	if (!j->sweeping) {
 		if (j->first_ord < j->sweep_tail + 1 + (j->segs_cap / 8))
@@ -37,12 +61,14 @@ void journal_sweep(struct journal *j, uint32_t n)
 		j->sweep_tail = j->first_ord;
 		j->sweep_lba = 0;
 	}
-	while (n-- && (j->sweeping = extmap_find(j->map, j->sweep_lba, &e))) {
-		/* A removal that cannot get memory leaves a stale entry: found again by the next
+	while (s.n && j->sweeping) {
+		s.stale_len = 0;
+		j->sweeping = extmap_walk(j->map, j->sweep_lba, EXTMAP_LBA_MAX, sweep_extent, &s);
+		/* A removal that cannot get memory leaves stale entries: found again by the next
 		 * sweep. */
-		if (stale(j, &e) && extmap_remove(j->map, e.lba, e.len, NULL, NULL) < 0)
+		if (s.stale_len && extmap_remove(j->map, s.at, s.stale_len, NULL, NULL) < 0)
 			return;
-		j->sweep_lba = e.lba + e.len;
+		j->sweep_lba = s.end;
 	}
 }
 

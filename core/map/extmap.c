@@ -149,7 +149,7 @@ static int unmap(
 	for (;;) {
 		uint64_t next;
 
-		s = path_seek(m, &p, lba);
+		s = path_seek_to_update(m, &p, lba);
 		next = p.end;
 		edit_range(s, lba, end, &ed);
 		add_left_over_before(&ed, s, lba);
@@ -250,7 +250,7 @@ static void edit_merge(struct edit *ed, const struct path_step *s)
 static void put(
 	struct extmap *m, struct path *p, struct extent e, extmap_displaced displaced, void *arg)
 {
-	for (;; path_seek(m, p, e.lba)) {
+	for (;; path_seek_to_update(m, p, e.lba)) {
 		struct path_step *s = path_leaf(p);
 		struct edit ed;
 
@@ -315,7 +315,7 @@ int extmap_insert(struct extmap *m, uint64_t lba, uint64_t len, uint64_t place,
 
 	if (check_range(lba, len) < 0)
 		return -EINVAL;
-	path_seek(m, &p, lba);
+	path_seek_to_update(m, &p, lba);
 	if (replace(m, &p, &e, displaced, arg))
 		return 0;
 	if (pool_reserve(&m->pool, nodes_for(len)) < 0)
@@ -326,7 +326,7 @@ int extmap_insert(struct extmap *m, uint64_t lba, uint64_t len, uint64_t place,
 		e.lba += e.len;
 		e.place += place == EXTMAP_ZERO ? 0 : e.len;
 		len -= e.len;
-		path_seek(m, &p, e.lba);
+		path_seek_to_update(m, &p, e.lba);
 	}
 	e.len = len;
 	put(m, &p, e, displaced, arg);

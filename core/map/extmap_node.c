@@ -123,7 +123,8 @@ static inline uint32_t search_open(const uint64_t *key, uint32_t n, uint64_t lba
 	return search_near(key, n - 1, lba, lo, hi, guess(n - 1, lba, lo, hi));
 }
 
-struct path_step *path_seek(const struct extmap *m, struct path *p, uint64_t lba)
+static inline struct path_step *seek(
+	const struct extmap *m, struct path *p, uint64_t lba, bool to_update)
 {
 	uint64_t lo = 0;
 	uint32_t id = m->root, n = m->root_n, g;
@@ -139,10 +140,12 @@ struct path_step *path_seek(const struct extmap *m, struct path *p, uint64_t lba
 			s->i = search_open(s->node->key, n, lba);
 		} else {
 			g = guess(n, lba, lo, p->end);
-			if (level == m->height)
+			if (level < m->height)
+				__builtin_prefetch(s->node->inner.child + g);
+			else if (to_update)
 				prefetch_update(m, s->node, g, n);
 			else
-				__builtin_prefetch(s->node->inner.child + g);
+				prefetch_entry(s->node, g);
 			s->i = search_near(s->node->key, n, lba, lo, p->end, g);
 		}
 		if (level == m->height)
@@ -153,6 +156,16 @@ struct path_step *path_seek(const struct extmap *m, struct path *p, uint64_t lba
 		n = (uint32_t)(s->node->key[s->i] & LEN_MASK);
 		lo = key_lba(s->node->key[s->i]);
 	}
+}
+
+struct path_step *path_seek(const struct extmap *m, struct path *p, uint64_t lba)
+{
+	return seek(m, p, lba, false);
+}
+
+struct path_step *path_seek_to_update(const struct extmap *m, struct path *p, uint64_t lba)
+{
+	return seek(m, p, lba, true);
 }
 
 void tree_prefetch(const struct extmap *m, uint64_t lba)

@@ -129,6 +129,8 @@ static inline struct path_step *path_leaf(struct path *p)
 /* Go down to `lba`; returns the leaf's step, whose i is the last entry beginning at or before lba,
  * or 0 when there is none. */
 struct path_step *path_seek(const struct extmap *m, struct path *p, uint64_t lba);
+/* The same, and what an update there needs is asked for. */
+struct path_step *path_seek_to_update(const struct extmap *m, struct path *p, uint64_t lba);
 
 /* The way down to the leaf, whose lines that an update at `lba` needs are asked for; nothing waits
  * for them. */

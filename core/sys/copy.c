@@ -7,11 +7,11 @@
 #if defined(__SSE2__)
 #include <emmintrin.h>
 
-enum { LINE = 64, WORTH_BYTES = 1024 };
+enum { WORTH_BYTES = 1024 };
 
 static void copy_lines(char *d, const char *s, size_t len)
 {
-	for (size_t i = 0; i < len; i += LINE) {
+	for (size_t i = 0; i < len; i += COPY_LINE) {
 		__m128i a = _mm_loadu_si128((const __m128i *)(const void *)(s + i));
 		__m128i b = _mm_loadu_si128((const __m128i *)(const void *)(s + i + 16));
 		__m128i c = _mm_loadu_si128((const __m128i *)(const void *)(s + i + 32));
@@ -27,7 +27,7 @@ static void copy_lines(char *d, const char *s, size_t len)
 
 void copy_away(void *dst, const void *src, size_t len)
 {
-	size_t lead = -(uintptr_t)dst % LINE, lines = len > lead ? (len - lead) / LINE * LINE : 0;
+	size_t lead = -(uintptr_t)dst % COPY_LINE, lines = len > lead ? (len - lead) / COPY_LINE * COPY_LINE : 0;
 
 	if (lines < WORTH_BYTES) {
 		memcpy(dst, src, len);

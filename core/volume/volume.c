@@ -4,15 +4,29 @@
 
 #include "sys/log.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+/* Eight digits in one go, a nibble a byte: every read makes a name. */
+static char *put_hex_half(char *p, uint32_t x)
+{
+	static const uint64_t ones = 0x0101010101010101u;
+	uint64_t v = x, digits;
+
+	v = (v | v << 16) & 0x0000ffff0000ffffu;
+	v = (v | v << 8) & 0x00ff00ff00ff00ffu;
+	v = (v | v << 4) & 0x0f0f0f0f0f0f0f0fu;
+	digits = v + '0' * ones + ((v + 6 * ones) >> 4 & ones) * ('a' - '0' - 10);
+	digits = htobe64(digits);
+	memcpy(p, &digits, sizeof(digits));
+	return p + sizeof(digits);
+}
+
 static char *put_hex(char *p, uint64_t x)
 {
-	for (int shift = 60; shift >= 0; shift -= 4)
-		*p++ = "0123456789abcdef"[x >> shift & 15];
-	return p;
+	return put_hex_half(put_hex_half(p, (uint32_t)(x >> 32)), (uint32_t)x);
 }
 
 static void two_part_name(
