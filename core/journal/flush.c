@@ -12,9 +12,11 @@
  *   - one record is in flight at a time, and none beside a flush: what comes meanwhile shares the
  *     next,
  *   - a flush waits for the record in flight, and covers it, too,
- *   - after a flush that n writers waited for, the next record waits until n more writes have come:
- *     for half the time of the flush at most, and after waits in vain (they went away, or think)
- *     only now and then.
+ *   - a record that nobody waits behind is flushed at once: who wrote it is about to ask for that,
+ *     and joins, or finds it done,
+ *   - after a flush that n writers waited for, the next record waits until n more writes have come,
+ *     as long as no two of them are further apart than the flush took; and after waits in vain (they
+ *     went away, or think) only now and then.
  * The last is PostgreSQL's commit_delay and commit_siblings, set by what was measured.  Writers that
  * do not flush are not held up: one of them beside one that does, and there are too many writes.
  */
@@ -30,6 +32,12 @@ enum {
 };
 
 /* ---- in step ---- */
+
+/* Do `flushes` belong to `writes`? */
+static bool one_each(uint64_t writes, uint64_t flushes)
+{
+	return 2 * writes <= 3 * flushes;
+}
 
 /* Of the last flush, and still so: records are followed by flushes. */
 static bool in_step(const struct journal *j)
@@ -47,7 +55,8 @@ static void expect(struct journal *j, uint32_t n)
 {
 	uint32_t writers = n + (j->gather ? j->gather->extents : 0);
 
-	j->step = 2 * j->flush_writes <= 3 * (uint64_t)n;
+	if (!j->flush_ahead)
+		j->step = one_each(j->flush_writes, n);
 	j->awaited = 0;
 	loop_timer_cancel(j->loop, &j->await_timer);
 	if (writers < 2)
@@ -82,14 +91,15 @@ static void waited_in_vain(struct loop_timer *t)
 
 bool flush_awaits_more(struct journal *j)
 {
-	if (j->flushing && in_step(j))
+	if (j->flush_runs && in_step(j))
 		return true;
 	if (!j->awaited)
 		return false;
 	if (j->gather->extents >= j->awaited || !in_step(j))
 		return false;
-	if (!loop_timer_armed(&j->await_timer))
+	if (!loop_timer_armed(&j->await_timer) || j->came != j->gather->extents)
 		loop_timer_set(j->loop, &j->await_timer, loop_now(j->loop) + j->await_ns);
+	j->came = j->gather->extents;
 	return true;
 }
 
@@ -141,7 +151,7 @@ static uint32_t finish_all(struct journal *j, struct journal_flush *f)
 static void flushed(struct pool_io *io, int status)
 {
 	struct journal *j = container_of(io, struct journal, flush_io);
-	struct journal_flush *f = j->flushing;
+	struct journal_flush *f = j->flush_waiters;
 	uint64_t took = loop_now(j->loop) - j->flush_began;
 
 	/* I13: no flush is retried as if it had not failed, and none succeeds after that. */
@@ -151,20 +161,23 @@ static void flushed(struct pool_io *io, int status)
 		j->flushed_seq = j->flush_covers;
 		j->never_flushed = false;
 	}
-	j->flushing = NULL;
-	j->await_ns = took / 2 < AWAIT_MAX_NS ? took / 2 : AWAIT_MAX_NS;
+	j->flush_waiters = NULL;
+	j->flush_runs = false;
+	j->await_ns = took < AWAIT_MAX_NS ? took : AWAIT_MAX_NS;
 	expect(j, finish_all(j, f));
 	flush_go_on(j);
 	journal_kick(j);
 }
 
-static void start(struct journal *j)
+static void start(struct journal *j, bool ahead)
 {
-	j->flushing = j->flush_queue;
+	j->flush_waiters = j->flush_queue;
 	j->flush_queue = NULL;
+	j->flush_runs = true;
+	j->flush_ahead = ahead;
 	j->flush_covers = j->acked_seq;
 	j->flush_writes = j->acked_writes;
-	j->acked_writes = 0;
+	j->acked_writes = j->flushes_asked = 0;
 	j->flush_began = loop_now(j->loop);
 	j->flush_io.done = flushed;
 	j->stats.flushes++;
@@ -175,28 +188,44 @@ void flush_go_on(struct journal *j)
 {
 	struct journal_flush *f = j->flush_queue;
 
-	if (j->flushing || !f)
+	if (j->flush_runs || !f)
 		return;
 	if (j->failed) {
 		j->flush_queue = NULL;
 		finish_all(j, f);
 	} else if (j->acked_seq >= j->flush_after) {
-		start(j);
+		start(j, false);
 	}
+}
+
+void flush_record_came(struct journal *j)
+{
+	if (j->flush_runs || j->flush_queue || j->failed || !in_step(j) || j->gather || j->queue ||
+		j->in_flight)
+		return;
+	/* Who was flushed for ahead of them last time did not ask for it. */
+	if (j->flush_ahead && !one_each(j->flush_writes, j->flushes_asked)) {
+		j->step = false;
+		return;
+	}
+	start(j, true);
+	/* Before those who are woken now have the processors. */
+	loop_submit(j->loop);
 }
 
 void journal_flush(struct journal *j, struct journal_flush *f)
 {
 	f->journal = j;
+	j->flushes_asked++;
 	if (j->failed || (!j->never_flushed && j->flushed_seq == j->acked_seq) ||
 		MUTANT(SKIP_FLUSH)) {
 		finish(j, f);
 		return;
 	}
 	/* I2 */
-	if (j->flushing && (j->flush_covers == j->acked_seq || MUTANT(FLUSH_JOINS))) {
-		f->next = j->flushing;
-		j->flushing = f;
+	if (j->flush_runs && (j->flush_covers == j->acked_seq || MUTANT(FLUSH_JOINS))) {
+		f->next = j->flush_waiters;
+		j->flush_waiters = f;
 		return;
 	}
 	if (!j->flush_queue)

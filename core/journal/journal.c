@@ -189,6 +189,7 @@ static void record_written(struct pool_io *io, int status)
 		journal_fail(j, status);
 	acknowledge(j);
 	flush_go_on(j);
+	flush_record_came(j);
 	journal_sweep(j, 2 * r->extents + 4);
 	journal_kick(j);
 }
@@ -416,7 +417,7 @@ uint64_t journal_last_seq(const struct journal *j)
 }
 bool journal_busy(const struct journal *j)
 {
-	return j->queue || j->gather || j->in_flight || j->late || j->flushing || j->flush_queue ||
+	return j->queue || j->gather || j->in_flight || j->late || j->flush_runs || j->flush_queue ||
 	       j->spare_taking || j->hold_queue || j->end_of_turn.queued;
 }
 void journal_get_stats(const struct journal *j, struct journal_stats *st)

@@ -140,7 +140,41 @@ static void start_in_step(struct penv *v, struct jenv *je)
 	assert_int_equal(jflush(je), 0);
 }
 
+/* w[0] is acknowledged, and w[1], which came meanwhile, is on its way. */
+static void start_two(struct jenv *je, struct jwrite *w)
+{
+	jwrite_start(je, &w[0], 0, 8, 1, EXTENT_DATA);
+	loop_poll(je->v->loop, 0);
+	jwrite_start(je, &w[1], 8, 8, 2, EXTENT_DATA);
+	jwrite_wait(je, &w[0]);
+	assert_int_equal(w[1].fired, 0);
+	assert_int_equal(jenv_stats(je).flushes, 1);
+}
+
 TEST(a_flush_covers_the_record_in_flight_too)
+{
+	struct flushes x = {0};
+	struct jwrite w[3] = {0};
+	struct jenv je;
+	struct penv v;
+
+	start_in_step(&v, &je);
+	start_two(&je, w);
+	ask(&je, &x, 0, 1);
+	assert_int_equal(jenv_stats(&je).flushes, 1);
+	/* For what comes after it no flush waits. */
+	jwrite_start(&je, &w[2], 16, 8, 3, EXTENT_DATA);
+	jwrite_wait(&je, &w[1]);
+	assert_int_equal(jenv_stats(&je).flushes, 2);
+	assert_int_equal(w[2].fired, 0);
+	await(&v, &x, 1);
+	jwrite_wait(&je, &w[2]);
+	assert_int_equal(jflush(&je), 0);
+	assert_int_equal(jenv_stats(&je).flushes, 3); /* of w[2] */
+	jenv_stop(&je);
+}
+
+TEST(a_flush_that_waits_for_a_record_fails_with_it)
 {
 	struct flushes x = {0};
 	struct jwrite w[2] = {0};
@@ -148,44 +182,75 @@ TEST(a_flush_covers_the_record_in_flight_too)
 	struct penv v;
 
 	start_in_step(&v, &je);
-	assert_int_equal(jwrite(&je, 0, 8, 1, EXTENT_DATA), 0);
-	jwrite_start(&je, &w[0], 8, 8, 2, EXTENT_DATA);
-	loop_poll(v.loop, 0);
-	assert_int_equal(w[0].fired, 0);
-	ask(&je, &x, 0, 1);
-	assert_int_equal(jenv_stats(&je).flushes, 1);
-	/* For what comes after it no flush waits. */
-	jwrite_start(&je, &w[1], 16, 8, 3, EXTENT_DATA);
-	jwrite_wait(&je, &w[0]);
-	assert_int_equal(jenv_stats(&je).flushes, 2);
-	assert_int_equal(w[1].fired, 0);
-	await(&v, &x, 1);
+	start_two(&je, w);
+	sim_disk_model(v.disk[0])->error_per_million = 1000000;
+	ask(&je, &x, 0, 3);
 	jwrite_wait(&je, &w[1]);
-	assert_int_equal(jflush(&je), 0);
-	assert_int_equal(jenv_stats(&je).flushes, 3); /* of w[1] */
+	assert_int_equal(w[1].status, -EIO);
+	sim_disk_model(v.disk[0])->error_per_million = 0;
+	await(&v, &x, 3);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(x.status[i], -EIO);
+	assert_int_equal(jenv_stats(&je).flushes, 1);
 	jenv_stop(&je);
 }
 
-TEST(a_flush_that_waits_for_a_record_fails_with_it)
+/* Nothing is in flight any more. */
+static void settle(struct jenv *je)
+{
+	while (journal_busy(je->j))
+		loop_poll(je->v->loop, LOOP_FOREVER);
+}
+
+TEST(a_record_is_flushed_before_its_writer_asks)
 {
 	struct flushes x = {0};
-	struct jwrite w = {0};
+	struct jenv je;
+	struct penv v;
+
+	start_in_step(&v, &je);
+	assert_int_equal(jwrite(&je, 0, 8, 1, EXTENT_DATA), 0);
+	assert_int_equal(jenv_stats(&je).flushes, 2);
+	ask(&je, &x, 0, 1); /* it joins */
+	assert_int_equal(x.fired, 0);
+	await(&v, &x, 1);
+	assert_int_equal(jwrite(&je, 8, 8, 2, EXTENT_DATA), 0);
+	settle(&je);
+	assert_int_equal(jenv_stats(&je).flushes, 3);
+	ask(&je, &x, 1, 2); /* it is done */
+	await(&v, &x, 2);
+	assert_int_equal(jenv_stats(&je).flushes, 3);
+	jenv_stop(&je);
+}
+
+TEST(flushes_that_nobody_asks_for_end)
+{
+	struct jenv je;
+	struct penv v;
+
+	start_in_step(&v, &je);
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(jwrite(&je, i * 8, 8, 1, EXTENT_DATA), 0);
+	settle(&je);
+	assert_int_equal(jenv_stats(&je).flushes, 2);
+	jenv_stop(&je);
+}
+
+TEST(a_flush_ahead_that_fails_is_for_good)
+{
+	struct flushes x = {0};
 	struct jenv je;
 	struct penv v;
 
 	start_in_step(&v, &je);
 	assert_int_equal(jwrite(&je, 0, 8, 1, EXTENT_DATA), 0);
 	sim_disk_model(v.disk[0])->error_per_million = 1000000;
-	jwrite_start(&je, &w, 8, 8, 2, EXTENT_DATA);
-	loop_poll(v.loop, 0);
-	ask(&je, &x, 0, 3);
-	jwrite_wait(&je, &w);
-	assert_int_equal(w.status, -EIO);
+	settle(&je);
 	sim_disk_model(v.disk[0])->error_per_million = 0;
-	await(&v, &x, 3);
-	for (int i = 0; i < 3; i++)
-		assert_int_equal(x.status[i], -EIO);
-	assert_int_equal(jenv_stats(&je).flushes, 1);
+	ask(&je, &x, 0, 1);
+	await(&v, &x, 1);
+	assert_int_equal(x.status[0], -EIO);
+	assert_int_equal(jwrite(&je, 0, 8, 2, EXTENT_DATA), -EIO);
 	jenv_stop(&je);
 }
 
