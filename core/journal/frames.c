@@ -36,6 +36,35 @@ static size_t frame_bytes(const struct journal *j)
 	return (size_t)j->frame_blocks * POOL_BLOCK;
 }
 
+static void memory_came(struct loop_task *t)
+{
+	struct journal *j = container_of(t, struct journal, memory_came);
+
+	j->memory_awaited = false;
+	j->no_memory = !atomic_load(&j->memory_made);
+	frames_retry_holds(j);
+	journal_kick(j);
+}
+
+/* On the thread that touches memory. */
+static void memory_made(void *arg, bool made)
+{
+	struct journal *j = arg;
+
+	atomic_store(&j->memory_made, made);
+	loop_post(j->loop, &j->memory_came);
+}
+
+/* Writers and holds go on when the thread has touched another block, or there was no memory for one.
+ * False: there is no thread. */
+static bool await_memory(struct journal *j)
+{
+	if (j->memory_awaited)
+		return true;
+	j->memory_awaited = !loop_is_sim(j->loop) && prefault_await(j->memory);
+	return j->memory_awaited;
+}
+
 int frames_new(struct journal *j)
 {
 	uint64_t own = j->cfg.ram_bytes / frame_bytes(j), all;
@@ -46,7 +75,8 @@ int frames_new(struct journal *j)
 	j->nframes = all > FRAMES_MAX ? FRAMES_MAX : (uint32_t)all;
 	j->frames = calloc(j->nframes, sizeof(*j->frames));
 	j->hold_tail = &j->hold_queue;
-	j->memory = prefault_new(frame_bytes(j));
+	j->memory_came.run = memory_came;
+	j->memory = prefault_new(frame_bytes(j), memory_made, j);
 	return j->frames && j->memory ? 0 : -ENOMEM;
 }
 
@@ -137,6 +167,7 @@ static struct frame *take_touched(struct journal *j)
 			unreserve(j);
 			break;
 		}
+		j->no_memory = false;
 		j->frames[i].mem = mem;
 		if (i == j->frames_made)
 			j->frames_made++;
@@ -183,7 +214,8 @@ static bool rather(const struct journal *j, const struct frame *f, const struct 
 
 /* A frame with memory that nobody uses; else a clean one; else, within the share, one that has to be
  * touched first; else one whose contents must be read back later.  When few clean ones are left, more
- * are touched.  Beyond the share only what the thread has touched is taken: the loop would wait. */
+ * are touched.  The loop touches the first few itself.  Then it waits for the thread to do so, and
+ * meanwhile serves others; beyond the share only what is touched already is taken. */
 static struct frame *find_frame(struct journal *j)
 {
 	struct frame *ready = NULL, *bare = NULL, *best = NULL;
@@ -207,7 +239,9 @@ static struct frame *find_frame(struct journal *j)
 	}
 	if (ready)
 		return ready;
-	if (j->in_memory < j->own_frames && (!best || !is_clean(j, best))) {
+	if (!j->no_memory && j->in_memory < j->own_frames && (!best || !is_clean(j, best))) {
+		if (j->in_memory >= FRAMES_MIN && await_memory(j))
+			return NULL;
 		if (bare)
 			return bare;
 		if (j->frames_made < j->nframes)

@@ -418,7 +418,7 @@ uint64_t journal_last_seq(const struct journal *j)
 bool journal_busy(const struct journal *j)
 {
 	return j->queue || j->gather || j->in_flight || j->late || j->flush_runs || j->flush_queue ||
-	       j->spare_taking || j->hold_queue || j->end_of_turn.queued;
+	       j->spare_taking || j->hold_queue || j->memory_awaited || j->end_of_turn.queued;
 }
 void journal_get_stats(const struct journal *j, struct journal_stats *st)
 {

@@ -6,6 +6,8 @@
 #include "journal/journal.h"
 #include "sys/prefault.h"
 
+#include <stdatomic.h>
+
 enum {
 	FRAME_BLOCKS_MAX = 512,
 	FRAMES_PER_SEGMENT_MAX = 512, /* 1 GiB / 2 MiB */
@@ -108,6 +110,9 @@ struct journal {
 	uint32_t own_frames;	   /* this journal's share; what is beyond is the process's (sys/memory.h) */
 	uint32_t in_memory, extra; /* frames that have memory; of them, beyond the share */
 	struct prefault *memory;
+	struct loop_task memory_came; /* posted by the thread that touches it */
+	atomic_bool memory_made;
+	bool memory_awaited, no_memory; /* no_memory: the system had none when it was last asked */
 	struct journal_hold *hold_queue, **hold_tail;
 
 	uint64_t sweep_lba, sweep_tail;

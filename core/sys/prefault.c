@@ -2,14 +2,13 @@
 /*
  * prefault.c - see prefault.h.
  *
- * The thread fills the slots that are empty and sleeps; a take empties one and wakes it.  A slot is
- * an atomic pointer, so that a take never waits for the thread; only waking it takes the mutex.
+ * The thread makes blocks while fewer than SLOTS are ready, and sleeps otherwise; a take wakes it.
+ * (Two threads were not faster: they had the loop's processor.)  Nobody holds the mutex while memory is touched, so that a take waits for nothing.
  */
 #include "sys/prefault.h"
 
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -19,20 +18,29 @@ enum { SLOTS = 2, PAGE = 4096 };
 
 struct prefault {
 	size_t bytes;
-	_Atomic(void *) slot[SLOTS];
+	void (*tell)(void *arg, bool made);
+	void *arg;
 	pthread_t thread;
+	bool started, refused;
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
-	bool started, refused, wanted, closing; /* wanted, closing: under the mutex */
+	/* under the mutex */
+	void *ready[SLOTS];
+	int nready;
+	bool wanted;  /* since the last trim */
+	bool awaited; /* the next one is told of */
+	bool closing;
 };
 
-struct prefault *prefault_new(size_t bytes)
+struct prefault *prefault_new(size_t bytes, void (*tell)(void *arg, bool made), void *arg)
 {
 	struct prefault *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return NULL;
 	p->bytes = bytes;
+	p->tell = tell;
+	p->arg = arg;
 	pthread_mutex_init(&p->mutex, NULL);
 	pthread_cond_init(&p->cond, NULL);
 	return p;
@@ -65,15 +73,22 @@ void prefault_give(const struct prefault *p, void *block)
 	munmap(block, p->bytes);
 }
 
-static void fill(struct prefault *p)
+/* One more; the mutex is held but for the making.  Without memory nothing is made until somebody asks
+ * again. */
+static void make_one(struct prefault *p)
 {
-	for (int i = 0; i < SLOTS; i++) {
-		void *mem;
+	void *mem;
 
-		if (atomic_load(&p->slot[i]))
-			continue;
-		mem = prefault_make(p);
-		atomic_store(&p->slot[i], mem);
+	pthread_mutex_unlock(&p->mutex);
+	mem = prefault_make(p);
+	pthread_mutex_lock(&p->mutex);
+	if (mem)
+		p->ready[p->nready++] = mem;
+	else
+		p->wanted = false;
+	if (p->awaited) {
+		p->awaited = false;
+		p->tell(p->arg, mem);
 	}
 }
 
@@ -83,14 +98,10 @@ static void *toucher(void *arg)
 
 	pthread_mutex_lock(&p->mutex);
 	while (!p->closing) {
-		if (!p->wanted) {
+		if (p->wanted && p->nready < SLOTS)
+			make_one(p);
+		else
 			pthread_cond_wait(&p->cond, &p->mutex);
-			continue;
-		}
-		p->wanted = false;
-		pthread_mutex_unlock(&p->mutex);
-		fill(p);
-		pthread_mutex_lock(&p->mutex);
 	}
 	pthread_mutex_unlock(&p->mutex);
 	return NULL;
@@ -103,54 +114,72 @@ static void start(struct prefault *p)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	p->started = pthread_create(&p->thread, NULL, toucher, p) == 0;
-	p->refused = !p->started; /* then nothing is ever ready, and the caller makes its own */
+	p->refused = !p->started;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (p->started)
 		pthread_setname_np(p->thread, "lsvd-prefault");
 }
 
+static bool thread_runs(struct prefault *p)
+{
+	if (!p->started && !p->refused)
+		start(p);
+	return p->started;
+}
+
+/* The mutex is held. */
 static void ask(struct prefault *p)
 {
-	pthread_mutex_lock(&p->mutex);
 	p->wanted = true;
 	pthread_cond_signal(&p->cond);
-	pthread_mutex_unlock(&p->mutex);
 }
 
 void *prefault_take(struct prefault *p)
 {
 	void *mem = NULL;
 
-	if (!p->started && !p->refused)
-		start(p);
-	for (int i = 0; i < SLOTS && !mem; i++)
-		mem = atomic_exchange(&p->slot[i], NULL);
-	if (p->started)
-		ask(p);
+	if (!thread_runs(p))
+		return NULL;
+	pthread_mutex_lock(&p->mutex);
+	if (p->nready)
+		mem = p->ready[--p->nready];
+	ask(p);
+	pthread_mutex_unlock(&p->mutex);
 	return mem;
+}
+
+bool prefault_await(struct prefault *p)
+{
+	if (!thread_runs(p))
+		return false;
+	pthread_mutex_lock(&p->mutex);
+	p->awaited = !p->nready;
+	if (p->nready)
+		p->tell(p->arg, true);
+	ask(p);
+	pthread_mutex_unlock(&p->mutex);
+	return true;
 }
 
 void prefault_trim(struct prefault *p)
 {
-	for (int i = 0; i < SLOTS; i++) {
-		void *mem = atomic_exchange(&p->slot[i], NULL);
-
-		if (mem)
-			prefault_give(p, mem);
-	}
+	pthread_mutex_lock(&p->mutex);
+	while (p->nready)
+		prefault_give(p, p->ready[--p->nready]);
+	p->wanted = false;
+	pthread_mutex_unlock(&p->mutex);
 }
 
 void prefault_free(struct prefault *p)
 {
 	if (!p)
 		return;
-	if (p->started) {
-		pthread_mutex_lock(&p->mutex);
-		p->closing = true;
-		pthread_cond_signal(&p->cond);
-		pthread_mutex_unlock(&p->mutex);
+	pthread_mutex_lock(&p->mutex);
+	p->closing = true;
+	pthread_cond_signal(&p->cond);
+	pthread_mutex_unlock(&p->mutex);
+	if (p->started)
 		pthread_join(p->thread, NULL);
-	}
 	prefault_trim(p);
 	pthread_cond_destroy(&p->cond);
 	pthread_mutex_destroy(&p->mutex);

@@ -10,17 +10,23 @@
 #ifndef LSVD_SYS_PREFAULT_H
 #define LSVD_SYS_PREFAULT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct prefault;
 
 /* Blocks of `bytes`, a power of two from 4096, aligned to their size (so that one of 2 MiB can be a
- * huge page).  NULL: no memory.  No thread is started yet. */
-struct prefault *prefault_new(size_t bytes);
+ * huge page).  `tell` is called on that thread, for prefault_await, and must not call back; NULL
+ * when nobody awaits.  NULL: no memory.  No thread is started yet. */
+struct prefault *prefault_new(size_t bytes, void (*tell)(void *arg, bool made), void *arg);
 
 /* A block that is ready, the caller's from now on, or NULL: none is yet; a few are being made, by a
  * thread that the first call starts. */
 void *prefault_take(struct prefault *p);
+
+/* Have `tell` called once: when a block is ready, or could not be made.  False: there is no thread,
+ * and it never will be. */
+bool prefault_await(struct prefault *p);
 
 /* The same, made here and now; NULL: no memory. */
 void *prefault_make(const struct prefault *p);

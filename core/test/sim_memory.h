@@ -28,8 +28,9 @@ static inline void prefault_forget(void)
 	spare_n = 0;
 }
 
-struct prefault *prefault_new(size_t bytes)
+struct prefault *prefault_new(size_t bytes, void (*tell)(void *arg, bool made), void *arg)
 {
+	(void)tell, (void)arg;
 	struct prefault *p = calloc(1, sizeof(*p));
 
 	if (p)
@@ -64,6 +65,12 @@ void *prefault_take(struct prefault *p)
 {
 	(void)p;
 	return NULL;
+}
+
+bool prefault_await(struct prefault *p)
+{
+	(void)p;
+	return false;
 }
 
 void prefault_trim(struct prefault *p)

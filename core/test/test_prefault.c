@@ -4,6 +4,7 @@
 #include "test/test.h"
 
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -29,7 +30,7 @@ static void *await(struct prefault *p)
 
 TEST(blocks_made_here_are_aligned_and_zero)
 {
-	struct prefault *p = prefault_new(BYTES);
+	struct prefault *p = prefault_new(BYTES, NULL, NULL);
 	void *a, *b;
 
 	assert_non_null(p);
@@ -44,7 +45,7 @@ TEST(blocks_made_here_are_aligned_and_zero)
 
 TEST(the_thread_goes_on_making_blocks)
 {
-	struct prefault *p = prefault_new(BYTES);
+	struct prefault *p = prefault_new(BYTES, NULL, NULL);
 	void *b[16];
 
 	assert_non_null(p);
@@ -63,16 +64,42 @@ TEST(the_thread_goes_on_making_blocks)
 	prefault_free(p);
 }
 
+static void count(void *arg, bool made)
+{
+	assert_true(made);
+	atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+TEST(who_awaits_a_block_is_told_once)
+{
+	atomic_int told = 0;
+	struct prefault *p = prefault_new(BYTES, count, &told);
+
+	assert_non_null(p);
+	for (int i = 1; i <= 8; i++) {
+		assert_true(prefault_await(p));
+		while (atomic_load(&told) < i)
+			sched_yield();
+		prefault_give(p, await(p));
+		assert_int_equal(atomic_load(&told), i);
+	}
+	prefault_free(p);
+	assert_int_equal(atomic_load(&told), 8);
+}
+
 TEST(it_can_be_freed_at_any_time)
 {
 	for (int i = 0; i < 50; i++) {
-		struct prefault *p = prefault_new(BYTES);
+		atomic_int told = 0;
+		struct prefault *p = prefault_new(BYTES, count, &told);
 
 		assert_non_null(p);
 		if (i % 3)
 			assert_null(prefault_take(p));
 		if (i % 3 == 2)
 			prefault_give(p, await(p));
+		if (i % 5 == 4)
+			assert_true(prefault_await(p));
 		prefault_free(p);
 	}
 	prefault_free(NULL);
