@@ -97,9 +97,9 @@ bool flush_awaits_more(struct journal *j)
 		return false;
 	if (j->gather->extents >= j->awaited || !in_step(j))
 		return false;
-	if (!loop_timer_armed(&j->await_timer) || j->came != j->gather->extents)
+	if (!loop_timer_armed(&j->await_timer) || j->arrived != j->gather->extents)
 		loop_timer_set(j->loop, &j->await_timer, loop_now(j->loop) + j->await_ns);
-	j->came = j->gather->extents;
+	j->arrived = j->gather->extents;
 	return true;
 }
 
@@ -198,12 +198,12 @@ void flush_go_on(struct journal *j)
 	}
 }
 
-void flush_record_came(struct journal *j)
+void flush_record_done(struct journal *j)
 {
 	if (j->flush_runs || j->flush_queue || j->failed || !in_step(j) || j->gather || j->queue ||
 		j->in_flight)
 		return;
-	/* Who was flushed for ahead of them last time did not ask for it. */
+	/* The last flush ahead was not asked for. */
 	if (j->flush_ahead && !one_each(j->flush_writes, j->flushes_asked)) {
 		j->step = false;
 		return;

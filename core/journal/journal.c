@@ -189,7 +189,7 @@ static void record_written(struct pool_io *io, int status)
 		journal_fail(j, status);
 	acknowledge(j);
 	flush_go_on(j);
-	flush_record_came(j);
+	flush_record_done(j);
 	journal_sweep(j, 2 * r->extents + 4);
 	journal_kick(j);
 }

@@ -98,9 +98,9 @@ struct journal {
 	bool flush_ahead;	/* nobody had asked when the last one began */
 	uint64_t flushes_asked; /* since it began */
 	uint64_t flush_after;		/* the next one starts when this record is acknowledged */
-	uint64_t flush_began, await_ns; /* the one in flight; the longest wait for writers */
-	uint32_t came;			/* of them, when the timer was set */
+	uint64_t flush_began, await_ns; /* the one in flight; the longest wait for one more writer */
 	uint32_t awaited;		/* so many writers are expected to come back; 0: none */
+	uint32_t arrived;		/* of them, when the timer was set */
 	uint32_t await_failed, await_skip; /* waits in vain in a row; flushes before the next wait */
 	struct loop_timer await_timer;
 
@@ -194,8 +194,8 @@ bool flush_awaits_more(struct journal *j);
 void flush_record_goes(struct journal *j);
 /* Records were acknowledged, or the journal has failed: a flush may have waited for that. */
 void flush_go_on(struct journal *j);
-/* The same, and a record is now on the disk: in step, nobody waits with asking for a flush of it. */
-void flush_record_came(struct journal *j);
+/* A record is on the disk: in step it is flushed before its writers ask. */
+void flush_record_done(struct journal *j);
 
 /* lookup.c */
 void journal_enter(struct journal *j, const struct journal_extent *x, uint64_t seq);

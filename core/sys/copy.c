@@ -27,7 +27,8 @@ static void copy_lines(char *d, const char *s, size_t len)
 
 void copy_away(void *dst, const void *src, size_t len)
 {
-	size_t lead = -(uintptr_t)dst % COPY_LINE, lines = len > lead ? (len - lead) / COPY_LINE * COPY_LINE : 0;
+	size_t lead = -(uintptr_t)dst % COPY_LINE;
+	size_t lines = len > lead ? (len - lead) / COPY_LINE * COPY_LINE : 0;
 
 	if (lines < WORTH_BYTES) {
 		memcpy(dst, src, len);

@@ -9,7 +9,8 @@
  * nothing hot is displaced (4 KiB between cold places: 590 instead of 800 ns). */
 void copy_away(void *dst, const void *src, size_t len);
 
-/* Without it GCC 12 finds that a function which only prefetches has no effect, and drops the call. */
+/* Without it GCC 12 finds that a function which only prefetches has no effect, and drops the call.
+ */
 #define COPY_INLINE static inline __attribute__((always_inline))
 
 enum { COPY_LINE = 64 }; /* bytes that come from memory at once */

@@ -3,7 +3,8 @@
  * prefault.c - see prefault.h.
  *
  * The thread makes blocks while fewer than SLOTS are ready, and sleeps otherwise; a take wakes it.
- * (Two threads were not faster: they had the loop's processor.)  Nobody holds the mutex while memory is touched, so that a take waits for nothing.
+ * Nobody holds the mutex while memory is touched, so that a take waits for nothing.  (Two threads
+ * were not faster: on two processors they take the loop's.)
  */
 #include "sys/prefault.h"
 
@@ -73,8 +74,8 @@ void prefault_give(const struct prefault *p, void *block)
 	munmap(block, p->bytes);
 }
 
-/* One more; the mutex is held but for the making.  Without memory nothing is made until somebody asks
- * again. */
+/* One more; the mutex is held but for the making.  Without memory nothing is made until somebody
+ * asks again. */
 static void make_one(struct prefault *p)
 {
 	void *mem;

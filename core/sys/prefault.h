@@ -16,8 +16,8 @@
 struct prefault;
 
 /* Blocks of `bytes`, a power of two from 4096, aligned to their size (so that one of 2 MiB can be a
- * huge page).  `tell` is called on that thread, for prefault_await, and must not call back; NULL
- * when nobody awaits.  NULL: no memory.  No thread is started yet. */
+ * huge page).  `tell` is for prefault_await: called there or on the thread, it must not call back;
+ * NULL when nobody awaits.  NULL: no memory.  No thread is started yet. */
 struct prefault *prefault_new(size_t bytes, void (*tell)(void *arg, bool made), void *arg);
 
 /* A block that is ready, the caller's from now on, or NULL: none is yet; a few are being made, by a

@@ -114,7 +114,8 @@ struct work {
 	struct lsvd_ctx *ctx;
 	struct lsvd_image *img;
 	struct lsvd_io io[WRITES];
-	struct iovec iov;
+	struct iovec iov[WRITES]; /* each filled with another byte */
+	char *data;
 	unsigned submitted, done;
 };
 
@@ -129,8 +130,7 @@ static void written(struct lsvd_io *io)
 static void start(struct work *w, const char *image)
 {
 	static const char *const set[][2] = {{"pool.path", "mem:256M"}, {"object.size", "1M"},
-		{"journal.ram", "16M"}, {"journal.burst_percent", "0"},
-		{"destage.puts", "16"}};
+		{"journal.ram", "16M"}, {"journal.burst_percent", "0"}, {"destage.puts", "16"}};
 	struct lsvd_config *cfg = lsvd_config_defaults();
 	char why[LSVD_ERR_MAX] = "";
 
@@ -142,8 +142,12 @@ static void start(struct work *w, const char *image)
 	lsvd_config_free(cfg);
 	assert_int_equal(lsvd_image_create(w->ctx, image, 64 << 20, why), 0);
 	assert_int_equal(lsvd_image_open(w->ctx, image, 0, &w->img, why), 0);
-	w->iov = (struct iovec){malloc(CHUNK), CHUNK};
-	memset(w->iov.iov_base, 0x5a, CHUNK);
+	w->data = malloc((size_t)WRITES * CHUNK);
+	assert_non_null(w->data);
+	for (unsigned i = 0; i < WRITES; i++) {
+		w->iov[i] = (struct iovec){w->data + (size_t)i * CHUNK, CHUNK};
+		memset(w->iov[i].iov_base, (int)i + 1, CHUNK);
+	}
 }
 
 static void stop(struct work *w)
@@ -155,7 +159,7 @@ static void stop(struct work *w)
 	if (lsvd_image_close(w->img, why) < 0)
 		fail_msg("%s", why);
 	lsvd_ctx_close(w->ctx);
-	free(w->iov.iov_base);
+	free(w->data);
 }
 
 static void poll_some(struct work *w)
@@ -168,20 +172,26 @@ static void poll_some(struct work *w)
 static void write_until_it_waits(struct work *w)
 {
 	while (!blocks.awaited && w->submitted < WRITES) {
-		struct lsvd_io *io = &w->io[w->submitted];
+		unsigned i = w->submitted++;
 
-		*io = (struct lsvd_io){.op = LSVD_WRITE,
-			.offset_bytes = (uint64_t)w->submitted++ * CHUNK,
+		w->io[i] = (struct lsvd_io){.op = LSVD_WRITE,
+			.offset_bytes = (uint64_t)i * CHUNK,
 			.len_bytes = CHUNK,
-			.iov = &w->iov,
+			.iov = &w->iov[i],
 			.iovcnt = 1,
 			.cb = written,
 			.user = w};
-		assert_int_equal(lsvd_submit(w->img, io), 0);
+		assert_int_equal(lsvd_submit(w->img, &w->io[i]), 0);
 		poll_some(w);
 	}
 	assert_true(blocks.awaited);
 	assert_true(w->done < w->submitted);
+}
+
+static void check(struct work *w, unsigned i, char *buf)
+{
+	assert_int_equal(lsvd_pread(w->img, buf, CHUNK, (uint64_t)i * CHUNK), 0);
+	assert_memory_equal(buf, w->iov[i].iov_base, CHUNK);
 }
 
 TEST(while_memory_is_touched_only_writers_wait)
@@ -194,8 +204,7 @@ TEST(while_memory_is_touched_only_writers_wait)
 	write_until_it_waits(&w);
 	assert_int_equal(blocks.made, FEW);
 	before = w.done;
-	assert_int_equal(lsvd_pread(w.img, buf, CHUNK, 0), 0);
-	assert_memory_equal(buf, w.iov.iov_base, CHUNK);
+	check(&w, 0, buf);
 	assert_int_equal(w.done, before);
 	answer(true);
 	poll_some(&w);
@@ -217,10 +226,8 @@ TEST(without_memory_what_is_dirty_makes_room)
 	poll_some(&w);
 	assert_int_equal(w.done, w.submitted);
 	assert_int_equal(blocks.awaits, 1);
-	for (unsigned i = 0; i < w.submitted; i++) {
-		assert_int_equal(lsvd_pread(w.img, buf, CHUNK, (uint64_t)i * CHUNK), 0);
-		assert_memory_equal(buf, w.iov.iov_base, CHUNK);
-	}
+	for (unsigned i = 0; i < w.submitted; i++)
+		check(&w, i, buf);
 	assert_int_equal(blocks.made, FEW);
 	free(buf);
 	stop(&w);
