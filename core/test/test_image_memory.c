@@ -26,7 +26,7 @@ struct prefault {
 static struct {
 	struct prefault p;
 	unsigned made, awaits; /* by the loop itself; how often it awaited one */
-	bool awaited;
+	bool awaited, over; /* over: who awaits one is told at once that there is none */
 	void *ready;
 } blocks;
 
@@ -34,7 +34,7 @@ struct prefault *prefault_new(size_t bytes, void (*tell)(void *arg, bool made), 
 {
 	blocks.p = (struct prefault){bytes, tell, arg};
 	blocks.made = blocks.awaits = 0;
-	blocks.awaited = false;
+	blocks.awaited = blocks.over = false;
 	return &blocks.p;
 }
 
@@ -70,10 +70,11 @@ void *prefault_take(struct prefault *p)
 
 bool prefault_await(struct prefault *p)
 {
-	(void)p;
 	assert_false(blocks.awaited);
-	blocks.awaited = true;
+	blocks.awaited = !blocks.over;
 	blocks.awaits++;
+	if (blocks.over)
+		p->tell(p->arg, false);
 	return true;
 }
 
@@ -154,8 +155,9 @@ static void stop(struct work *w)
 {
 	char why[LSVD_ERR_MAX] = "";
 
+	blocks.over = true;
 	if (blocks.awaited)
-		answer(true); /* threads always do */
+		answer(true); /* the thread always does */
 	if (lsvd_image_close(w->img, why) < 0)
 		fail_msg("%s", why);
 	lsvd_ctx_close(w->ctx);
